@@ -1,0 +1,23 @@
+/* fft.h - power spectrum of a real signal, for the front end.
+ *
+ * A real transform of n points is a complex one of n/2 points (even samples real, odd samples imaginary) and one pass
+ * that separates the two spectra. The complex transform is a Stockham radix-4 (one radix-2 pass where log2 is odd):
+ * self-sorting, so every pass reads and writes consecutive floats and the compiler vectorises it for the baseline
+ * instruction set, SSE2 or NEON, without changing the order of one addition.
+ */
+#ifndef KWS_FFT_H
+#define KWS_FFT_H
+
+#include <stdint.h>
+
+/* Floats needed for the twiddle table of an n-point transform, and for the scratch of one call. */
+int32_t kws_fft_table_size(int32_t n);
+int32_t kws_fft_scratch_size(int32_t n);
+
+/* Fills the table. n: a power of two, 32 to 8192. */
+void kws_fft_init(int32_t n, float *table);
+
+/* power[k] = |X[k]|^2, k = 0 .. n/2, of signal[n]. scratch: kws_fft_scratch_size(n) floats; the signal is kept. */
+void kws_fft_power(int32_t n, const float *table, const float *signal, float *scratch, float *power);
+
+#endif

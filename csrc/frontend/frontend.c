@@ -1,0 +1,299 @@
+/* frontend.c - see frontend.h. */
+#include "frontend.h"
+
+#include <string.h>
+
+#include "../common/exact_math.h"
+#include "fft.h"
+
+enum { ALIGNMENT = 64 };
+
+static size_t aligned(size_t bytes)
+{
+    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
+
+static double hz_to_mel(double hz)
+{
+    return 2595.0 / 2.30258509299404568402 * kws_log(1.0 + hz / 700.0);
+}
+
+static double mel_to_hz(double mel)
+{
+    return 700.0 * (kws_exp(mel * 2.30258509299404568402 / 2595.0) - 1.0);
+}
+
+/* The triangle of a band: zero at `left`, 1 at `centre`, zero at `right`, all in Hz. */
+typedef struct {
+    double left, centre, right;
+} triangle;
+
+static triangle triangle_of(const kws_frontend_options *o, int32_t band)
+{
+    double low = hz_to_mel(o->fmin), step = (hz_to_mel(o->fmax) - low) / (double)(o->bins + 1);
+    return (triangle){mel_to_hz(low + step * (double)band), mel_to_hz(low + step * (double)(band + 1)),
+                      mel_to_hz(low + step * (double)(band + 2))};
+}
+
+static double bin_hz(const kws_frontend_options *o, int32_t bin)
+{
+    return (double)bin * (double)o->sample_rate / (double)o->n_fft;
+}
+
+/* First bin and number of bins strictly inside the triangle. */
+static int32_t triangle_span(const kws_frontend_options *o, int32_t band, int32_t *first)
+{
+    triangle t = triangle_of(o, band);
+    int32_t bin = 0, count = 0, last = o->n_fft / 2;
+    while (bin <= last && bin_hz(o, bin) <= t.left) {
+        ++bin;
+    }
+    *first = bin;
+    while (bin + count <= last && bin_hz(o, bin + count) < t.right) {
+        ++count;
+    }
+    return count;
+}
+
+static int32_t triangles_size(const kws_frontend_options *o)
+{
+    int32_t total = 0, first;
+    for (int32_t band = 0; band < o->bins; ++band) {
+        total += triangle_span(o, band, &first);
+    }
+    return total;
+}
+
+kws_status kws_frontend_check(const kws_frontend_options *o)
+{
+    int power_of_two = o->n_fft >= 32 && o->n_fft <= 8192 && (o->n_fft & (o->n_fft - 1)) == 0;
+    int valid = power_of_two && o->sample_rate >= 4000 && o->sample_rate <= 192000 && o->window >= 16 &&
+                o->window <= o->n_fft && o->hop >= 1 && o->hop <= 65536 && o->bins >= 1 && o->bins <= 256 &&
+                o->n_mfcc >= 0 && o->n_mfcc <= o->bins && o->fmin >= 0.0 && o->fmin < o->fmax &&
+                o->fmax <= 0.5 * (double)o->sample_rate && o->floor >= 1e-30f && o->floor <= 1e30f &&
+                o->offset >= -1e6f && o->offset <= 1e6f && o->step >= 1e-6f && o->step <= 1e6f;
+    if (!valid) {
+        return KWS_ERROR_ARGUMENT;
+    }
+    for (int32_t band = 0, first; band < o->bins; ++band) {
+        if (triangle_span(o, band, &first) == 0) {
+            return KWS_ERROR_ARGUMENT;
+        }
+    }
+    return KWS_OK;
+}
+
+size_t kws_frontend_buffer_size(const kws_frontend_options *o)
+{
+    return aligned(sizeof(float) * (size_t)o->window) + aligned(sizeof(float) * (size_t)kws_fft_table_size(o->n_fft)) +
+           2 * aligned(sizeof(int32_t) * (size_t)o->bins) + aligned(sizeof(float) * (size_t)triangles_size(o)) +
+           aligned(sizeof(float) * (size_t)(o->n_mfcc * o->bins));
+}
+
+static void *take(char **cursor, size_t bytes)
+{
+    void *start = *cursor;
+    *cursor += aligned(bytes);
+    return start;
+}
+
+static void init_triangles(const kws_frontend_options *o, int32_t *first_bin, int32_t *bin_count, float *triangles)
+{
+    for (int32_t band = 0; band < o->bins; ++band) {
+        triangle t = triangle_of(o, band);
+        bin_count[band] = triangle_span(o, band, &first_bin[band]);
+        for (int32_t i = 0; i < bin_count[band]; ++i) {
+            double hz = bin_hz(o, first_bin[band] + i);
+            double rising = (hz - t.left) / (t.centre - t.left), falling = (t.right - hz) / (t.right - t.centre);
+            *triangles++ = (float)(rising < falling ? rising : falling);
+        }
+    }
+}
+
+static double square_root(double x)
+{
+    return kws_exp(0.5 * kws_log(x));
+}
+
+static void init_dct(const kws_frontend_options *o, float *dct)
+{
+    for (int32_t k = 0; k < o->n_mfcc; ++k) {
+        double scale = square_root((k == 0 ? 1.0 : 2.0) / (double)o->bins);
+        for (int32_t i = 0; i < o->bins; ++i) {
+            double cosine = kws_cos_turns((uint64_t)((2 * i + 1) * k), (uint64_t)(4 * o->bins));
+            *dct++ = (float)(scale * cosine);
+        }
+    }
+}
+
+void kws_frontend_init(kws_frontend *frontend, const kws_frontend_options *options, void *buffer)
+{
+    const kws_frontend_options o = *options;
+    char *cursor = buffer;
+    float *window = take(&cursor, sizeof(float) * (size_t)o.window);
+    float *fft = take(&cursor, sizeof(float) * (size_t)kws_fft_table_size(o.n_fft));
+    int32_t *first_bin = take(&cursor, sizeof(int32_t) * (size_t)o.bins);
+    int32_t *bin_count = take(&cursor, sizeof(int32_t) * (size_t)o.bins);
+    float *triangles = take(&cursor, sizeof(float) * (size_t)triangles_size(&o));
+    float *dct = take(&cursor, sizeof(float) * (size_t)(o.n_mfcc * o.bins));
+
+    for (int32_t i = 0; i < o.window; ++i) {
+        window[i] = (float)(0.5 - 0.5 * kws_cos_turns((uint64_t)i, (uint64_t)o.window));
+    }
+    kws_fft_init(o.n_fft, fft);
+    init_triangles(&o, first_bin, bin_count, triangles);
+    init_dct(&o, dct);
+    *frontend = (kws_frontend){.options = o,
+                               .width = o.n_mfcc > 0 ? o.n_mfcc : o.bins,
+                               .inverse_step = 1.0f / o.step,
+                               .window = window,
+                               .fft = fft,
+                               .first_bin = first_bin,
+                               .bin_count = bin_count,
+                               .triangles = triangles,
+                               .dct = dct};
+}
+
+/* Scratch of one frame: the windowed signal [n_fft], the transform's arrays, the power spectrum, the log energies. */
+static size_t scratch_floats(const kws_frontend_options *o)
+{
+    return (size_t)o->n_fft + (size_t)kws_fft_scratch_size(o->n_fft) + (size_t)(o->n_fft / 2 + 1) + (size_t)o->bins;
+}
+
+size_t kws_online_buffer_size(const kws_frontend *frontend)
+{
+    return aligned(sizeof(float) * (size_t)frontend->options.window) +
+           aligned(sizeof(float) * scratch_floats(&frontend->options));
+}
+
+void kws_online_init(kws_online *online, const kws_frontend *frontend, void *buffer)
+{
+    char *cursor = buffer;
+    online->frontend = frontend;
+    online->samples = take(&cursor, sizeof(float) * (size_t)frontend->options.window);
+    online->scratch = take(&cursor, sizeof(float) * scratch_floats(&frontend->options));
+    kws_online_reset(online);
+}
+
+void kws_online_reset(kws_online *online)
+{
+    online->filled = 0;
+    online->skip = 0;
+}
+
+/* Drops what lies between two frames (hop > window), then says how many of n samples the buffer still takes. */
+static size_t room(kws_online *online, size_t n, size_t *dropped)
+{
+    size_t skip = (size_t)online->skip, free_samples = (size_t)(online->frontend->options.window - online->filled);
+    *dropped = skip < n ? skip : n;
+    online->skip -= (int32_t)*dropped;
+    return n - *dropped < free_samples ? n - *dropped : free_samples;
+}
+
+size_t kws_online_accept_f32(kws_online *online, const float *samples, size_t n)
+{
+    size_t dropped, count = room(online, n, &dropped);
+    if (count > 0) {
+        memcpy(online->samples + online->filled, samples + dropped, sizeof(float) * count);
+    }
+    online->filled += (int32_t)count;
+    return dropped + count;
+}
+
+size_t kws_online_accept_s16(kws_online *online, const int16_t *samples, size_t n)
+{
+    size_t dropped, count = room(online, n, &dropped);
+    for (size_t i = 0; i < count; ++i) {
+        online->samples[(size_t)online->filled + i] = (float)samples[dropped + i] * (1.0f / 32768.0f);
+    }
+    online->filled += (int32_t)count;
+    return dropped + count;
+}
+
+int32_t kws_online_ready(const kws_online *online)
+{
+    return online->filled == online->frontend->options.window;
+}
+
+/* 10 log10(max(sum over the triangle, floor)) for every band; each sum in bin order. */
+static void log_mel(const kws_frontend *frontend, const float *power, float *energies)
+{
+    const float *weight = frontend->triangles;
+    for (int32_t band = 0; band < frontend->options.bins; ++band) {
+        const float *bin = power + frontend->first_bin[band];
+        float sum = 0.0f;
+        for (int32_t i = 0; i < frontend->bin_count[band]; ++i) {
+            sum += *weight++ * bin[i];
+        }
+        sum = sum > frontend->options.floor ? sum : frontend->options.floor;
+        energies[band] = (float)(10.0 / 2.30258509299404568402 * kws_log((double)sum));
+    }
+}
+
+static void cepstrum(const kws_frontend *frontend, const float *energies, float *frame)
+{
+    const float *row = frontend->dct;
+    for (int32_t k = 0; k < frontend->width; ++k, row += frontend->options.bins) {
+        double sum = 0.0;
+        for (int32_t i = 0; i < frontend->options.bins; ++i) {
+            sum += (double)row[i] * (double)energies[i];
+        }
+        frame[k] = (float)sum;
+    }
+}
+
+static void advance(kws_online *online)
+{
+    int32_t window = online->frontend->options.window, hop = online->frontend->options.hop;
+    int32_t kept = hop < window ? window - hop : 0;
+    memmove(online->samples, online->samples + (window - kept), sizeof(float) * (size_t)kept);
+    online->filled = kept;
+    online->skip = hop > window ? hop - window : 0;
+}
+
+void kws_online_take(kws_online *online, float *frame)
+{
+    const kws_frontend *frontend = online->frontend;
+    const kws_frontend_options *o = &frontend->options;
+    float *signal = online->scratch, *fft_scratch = signal + o->n_fft;
+    float *power = fft_scratch + kws_fft_scratch_size(o->n_fft), *energies = power + o->n_fft / 2 + 1;
+    for (int32_t i = 0; i < o->window; ++i) {
+        signal[i] = online->samples[i] * frontend->window[i];
+    }
+    memset(signal + o->window, 0, sizeof(float) * (size_t)(o->n_fft - o->window));
+    kws_fft_power(o->n_fft, frontend->fft, signal, fft_scratch, power);
+    if (o->n_mfcc > 0) {
+        log_mel(frontend, power, energies);
+        cepstrum(frontend, energies, frame);
+    } else {
+        log_mel(frontend, power, frame);
+    }
+    advance(online);
+}
+
+void kws_frontend_quantize(const kws_frontend *frontend, const float *frame, int8_t *q)
+{
+    /* Adding and taking off 1.5 * 2^23 rounds to the nearest integer, ties to even, in the default rounding mode. */
+    const float round_magic = 12582912.0f;
+    for (int32_t i = 0; i < frontend->width; ++i) {
+        float scaled = (frame[i] - frontend->options.offset) * frontend->inverse_step;
+        scaled = scaled < -127.0f ? -127.0f : scaled > 127.0f ? 127.0f : scaled;
+        q[i] = (int8_t)((scaled + round_magic) - round_magic);
+    }
+}
+
+kws_status kws_check_samples(const float *samples, size_t n, float limit)
+{
+    kws_status status = KWS_OK;
+    for (size_t i = 0; i < n; ++i) {
+        uint32_t bits;
+        memcpy(&bits, &samples[i], sizeof bits);
+        if ((bits & 0x7f800000u) == 0x7f800000u) {
+            return KWS_ERROR_NOT_FINITE;
+        }
+        if (samples[i] > limit || samples[i] < -limit) {
+            status = KWS_ERROR_TOO_LOUD;
+        }
+    }
+    return status;
+}

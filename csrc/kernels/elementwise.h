@@ -1,0 +1,143 @@
+/* elementwise.h - the kernels whose result does not depend on how they are vectorised, written once in portable C.
+ *
+ * Included by elementwise_<isa>.c, after declare.h and with KWS_ISA_SUFFIX set: the compiler vectorises the same source for that instruction
+ * set. Integer sums and sums of integer-valued floats below 2^24 are exact in any order; everything else is one rounded
+ * operation an element (-ffp-contract=off).
+ */
+#define KWS_FUNCTION(op) KWS_NAME(op, KWS_ISA_SUFFIX)
+
+void KWS_FUNCTION(levels)(const kws_quantizer *quantizer, const float *restrict x, int32_t rows, int32_t channels,
+                          int8_t *restrict q)
+{
+    const float *restrict threshold = quantizer->threshold;
+    const float scale = quantizer->scale;
+    const int two = quantizer->planes == 2;
+    for (int32_t row = 0; row < rows; ++row, x += channels, q += channels) {
+        if (two) {
+            for (int32_t c = 0; c < channels; ++c) {
+                float d = x[c] - threshold[c];
+                q[c] = (int8_t)(-3 + 2 * ((d >= -scale) + (d >= 0.0f) + (d >= scale)));
+            }
+        } else {
+            for (int32_t c = 0; c < channels; ++c) {
+                q[c] = (int8_t)(-1 + 2 * (x[c] - threshold[c] >= 0.0f));
+            }
+        }
+    }
+}
+
+void KWS_FUNCTION(staircase)(const kws_staircase *stairs, const int16_t *restrict sums, int32_t rows, int32_t outputs,
+                             int8_t *restrict q)
+{
+    const int16_t *restrict sign = stairs->sign;
+    const int16_t *restrict step0 = stairs->steps[0], *restrict step1 = stairs->steps[1];
+    const int16_t *restrict step2 = stairs->steps[2];
+    int32_t padded = kws_padded_outputs(outputs);
+    for (int32_t row = 0; row < rows; ++row, sums += padded, q += outputs) {
+        if (stairs->planes == 2) {
+            for (int32_t o = 0; o < outputs; ++o) {
+                int16_t n = (int16_t)(sums[o] * sign[o]);
+                q[o] = (int8_t)(-3 + 2 * ((n >= step0[o]) + (n >= step1[o]) + (n >= step2[o])));
+            }
+        } else {
+            for (int32_t o = 0; o < outputs; ++o) {
+                int16_t n = (int16_t)(sums[o] * sign[o]);
+                q[o] = (int8_t)(-1 + 2 * (n >= step0[o]));
+            }
+        }
+    }
+}
+
+void KWS_FUNCTION(memory)(const int8_t *restrict weights, int32_t taps, const int8_t *restrict q, int32_t steps,
+                          int32_t channels, int16_t *restrict sums)
+{
+    int32_t padded = kws_padded_outputs(channels);
+    for (int32_t t = 0; t < steps; ++t, sums += padded) {
+        int32_t first = t < taps / 2 ? taps / 2 - t : 0;
+        int32_t last = steps - t + taps / 2 < taps ? steps - t + taps / 2 : taps;
+        for (int32_t c = 0; c < channels; ++c) {
+            sums[c] = 0;
+        }
+        for (int32_t j = first; j < last; ++j) {
+            const int8_t *restrict w = weights + j * channels, *restrict column = q + (t + j - taps / 2) * channels;
+            for (int32_t c = 0; c < channels; ++c) {
+                sums[c] = (int16_t)(sums[c] + w[c] * column[c]);
+            }
+        }
+    }
+}
+
+void KWS_FUNCTION(affine)(const kws_epilogue *epilogue, const int16_t *restrict sums, const float *restrict residual,
+                          int32_t rows, int32_t outputs, float *restrict y)
+{
+    const float *restrict a = epilogue->a, *restrict b = epilogue->b, *restrict slope = epilogue->slope;
+    int32_t padded = kws_padded_outputs(outputs);
+    for (int32_t row = 0; row < rows; ++row, sums += padded, y += outputs) {
+        for (int32_t o = 0; o < outputs; ++o) {
+            float value = a[o] * (float)sums[o] + b[o];
+            float bent = slope[o] * value;
+            y[o] = value >= 0.0f ? value : bent;
+        }
+        if (residual != NULL) {
+            for (int32_t o = 0; o < outputs; ++o) {
+                y[o] += residual[o];
+            }
+            residual += outputs;
+        }
+    }
+}
+
+void KWS_FUNCTION(conv)(const kws_conv_args *args, const float *restrict image, float *restrict y)
+{
+    const kws_epilogue e = args->epilogue;
+    int32_t padded = kws_padded_outputs(args->outputs);
+    for (int32_t row = 0; row < args->out_height; ++row) {
+        for (int32_t column = 0; column < args->out_width; ++column, y += args->outputs) {
+            const float *patch = image + (row * args->width + column) * args->stride;
+            for (int32_t block = 0; block < padded; block += KWS_OUTPUT_BLOCK) {
+                float sums[KWS_OUTPUT_BLOCK] = {0};
+                const float *restrict w = args->weights + block;
+                for (int32_t i = 0; i < args->kernel; ++i) {
+                    for (int32_t j = 0; j < args->kernel; ++j, w += padded) {
+                        float x = patch[i * args->width + j];
+                        for (int32_t o = 0; o < KWS_OUTPUT_BLOCK; ++o) {
+                            sums[o] += w[o] * x;
+                        }
+                    }
+                }
+                for (int32_t o = 0; o < KWS_OUTPUT_BLOCK; ++o) {
+                    float value = e.a[block + o] * sums[o] + e.b[block + o];
+                    float bent = e.slope[block + o] * value;
+                    sums[o] = value >= 0.0f ? value : bent;
+                }
+                for (int32_t o = 0; o < KWS_OUTPUT_BLOCK && block + o < args->outputs; ++o) {
+                    y[block + o] = sums[o];
+                }
+            }
+        }
+    }
+}
+
+void KWS_FUNCTION(to_int8)(const float *restrict x, int32_t count, float inverse_scale, int8_t *restrict q)
+{
+    /* Adding and taking off 1.5 * 2^23 rounds to the nearest integer, ties to even, in the default rounding mode. */
+    const float round_magic = 12582912.0f;
+    for (int32_t i = 0; i < count; ++i) {
+        float scaled = x[i] * inverse_scale;
+        scaled = scaled < -127.0f ? -127.0f : scaled;
+        scaled = scaled > 127.0f ? 127.0f : scaled;
+        q[i] = (int8_t)((scaled + round_magic) - round_magic);
+    }
+}
+
+void KWS_FUNCTION(dense)(const int8_t *restrict weights, const int8_t *restrict q, int32_t inputs, int32_t outputs,
+                         int32_t *restrict sums)
+{
+    for (int32_t o = 0; o < outputs; ++o, weights += inputs) {
+        int32_t sum = 0;
+        for (int32_t i = 0; i < inputs; ++i) {
+            sum += (int16_t)weights[i] * (int16_t)q[i];
+        }
+        sums[o] = sum;
+    }
+}

@@ -1,0 +1,155 @@
+"""Audio in: files, sample rates and channels, and the microphone."""
+import math
+import queue
+import warnings
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kwsrt.errors import AudioError, MicrophoneError
+from kwsrt.frontend import check_samples
+
+MOST_CHANNELS = 64
+Samples = NDArray[np.int16] | NDArray[np.float32]
+
+
+def read(path: str | Path) -> tuple[Samples, int]:
+    """Samples and sample rate of a recording: WAV by scipy, every other format by soundfile where it is installed.
+
+    Returns
+    -------
+    int16 or float32 (n,) or (n, channels), as the file has them; Hz.
+
+    Raises
+    ------
+    AudioError : a file that is missing or not audio, or a format that needs soundfile.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError as error:
+        raise AudioError(f"{path}: cannot read: {error.strerror or error}") from None
+    if start[:4] in (b"RIFF", b"RIFX", b"RF64") and start[8:12] == b"WAVE":
+        return _read_wav(path)
+    try:
+        import soundfile
+    except (ImportError, OSError):
+        raise AudioError(f"{path}: not a WAV file; for FLAC, Ogg, Opus and MP3 run: pip install soundfile") from None
+    try:
+        samples, rate = soundfile.read(path, dtype="float32")
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        raise AudioError(f"{path}: not an audio file that can be read ({error})") from None
+    return samples, int(rate)
+
+
+def _read_wav(path: Path) -> tuple[Samples, int]:
+    from scipy.io import wavfile
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks of other programs are no concern of ours
+            rate, samples = wavfile.read(path)
+    except Exception as error:  # a damaged header raises whatever struct, NumPy or scipy stumbled over
+        raise AudioError(f"{path}: damaged or unsupported WAV file ({error})") from None
+    if samples.dtype == np.uint8:
+        samples = (samples.astype(np.int16) - 128) * 256
+    elif samples.dtype == np.int32:
+        samples = (samples / 2147483648.0).astype(np.float32)
+    elif samples.dtype == np.float64:
+        samples = samples.astype(np.float32)
+    return samples, int(rate)
+
+
+def prepare(samples: ArrayLike, sample_rate: float, target_rate: int) -> Samples:
+    """Samples as the front end takes them: one channel, int16 or float32, at `target_rate`.
+
+    Channels are averaged; other rates are resampled with scipy's polyphase filter. Mono audio at the target rate is
+    handed on as it is: only then are scores the same bits on every machine.
+
+    Parameters
+    ----------
+    samples : (n,) or (n, channels), int16, or float32 within [-1, 1]. sample_rate, target_rate : Hz.
+
+    Raises
+    ------
+    AudioError : another dtype or shape, no samples, NaN or infinite samples, a sample rate outside 1 kHz to 1 MHz.
+    """
+    check_rate(sample_rate)
+    array = np.asarray(samples)
+    if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] > MOST_CHANNELS):
+        raise AudioError(f"expected samples of shape (n,) or (n, channels), got {array.shape}"
+                         + (": transpose them?" if array.ndim == 2 else ""))
+    if array.size == 0:
+        raise AudioError("the audio is empty")
+    if array.ndim == 2:
+        checked = check_samples(array.reshape(-1)).reshape(array.shape)
+        array = checked[:, 0] if array.shape[1] == 1 else _as_float(checked).mean(axis=1, dtype=np.float32)
+    mono: Samples = check_samples(array)
+    if sample_rate == target_rate:
+        return mono
+    from scipy.signal import resample_poly
+
+    ratio = Fraction(target_rate) / Fraction(sample_rate).limit_denominator(1000)
+    resampled = resample_poly(_as_float(mono), ratio.numerator, ratio.denominator)
+    result: NDArray[np.float32] = resampled.astype(np.float32)
+    return result
+
+
+def check_rate(sample_rate: float) -> None:
+    """Raise AudioError unless `sample_rate` is a number of hertz from 1,000 to 1,000,000."""
+    if isinstance(sample_rate, bool) or not isinstance(sample_rate, (int, float, np.integer, np.floating)) \
+            or not math.isfinite(sample_rate) or not 1000 <= sample_rate <= 1_000_000:
+        raise AudioError(f"sample rate {sample_rate!r}: expected hertz, 1000 to 1000000, e.g. 16000")
+
+
+def _as_float(samples: Samples) -> NDArray[np.float32]:
+    if samples.dtype == np.int16:
+        return samples.astype(np.float32) / np.float32(32768.0)
+    return samples.astype(np.float32, copy=False)
+
+
+def microphone(device: int | str | None = None, *, sample_rate: int = 16000) -> Iterator[NDArray[np.int16]]:
+    """Chunks of a live microphone, int16 (n,), until the iterator is closed; made for `kwsrt.detect(microphone())`.
+
+    Parameters
+    ----------
+    device : sounddevice's index, or a part of the device's name; None for the default input.
+    sample_rate : Hz that the device is opened at.
+
+    Raises
+    ------
+    MicrophoneError : PortAudio is not installed (Debian: apt install libportaudio2), no such device, a device that does
+        not offer the rate, or one that stopped.
+    """
+    try:
+        import sounddevice
+    except OSError as error:
+        raise MicrophoneError(f"{error}; on Debian and Raspberry Pi OS run: sudo apt install libportaudio2") from None
+    # The callback runs in PortAudio's thread: it only copies. A reader that falls 30 s behind is told so.
+    chunks: queue.Queue[bytes | None] = queue.Queue(maxsize=1000)
+    overflow = False
+
+    def copy(data: Any, frames: int, time: Any, status: Any) -> None:
+        nonlocal overflow
+        try:
+            chunks.put_nowait(bytes(data))
+        except queue.Full:
+            overflow = True
+
+    try:
+        stream = sounddevice.RawInputStream(samplerate=sample_rate, device=device, channels=1, dtype="int16",
+                                            blocksize=sample_rate // 33, callback=copy,
+                                            finished_callback=lambda: chunks.put(None))
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise MicrophoneError(f"cannot open the microphone: {error}") from None
+    with stream:
+        while (data := chunks.get()) is not None:
+            if overflow:
+                raise MicrophoneError("audio came in faster than it was read for 30 s; use a lower thinning level")
+            yield np.frombuffer(data, np.int16)
+    raise MicrophoneError("the microphone stopped")

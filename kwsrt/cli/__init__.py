@@ -1,0 +1,60 @@
+"""The command line: `kwsrt`, or `python -m kwsrt`. One file a command; this one finds it and reports errors."""
+import io
+import os
+import sys
+from collections.abc import Sequence
+
+import kwsrt
+from kwsrt.cli import bench, detect, eval, info
+from kwsrt.cli.common import Parser, report
+from kwsrt.errors import KwsrtError
+
+DESCRIPTION = """\
+Hears keywords in audio, on this machine alone, with a 1-bit neural network.
+The bundled model knows: yes, no, up, down, left, right, on, off, stop, go.
+
+examples:
+  kwsrt detect recording.wav            what was said, and when
+  arecord -q -f S16_LE -r 16000 -t raw | kwsrt detect -
+                                        the same, live from the microphone
+  kwsrt eval clips/                     accuracy over a folder of clips
+  kwsrt bench                           how fast it runs here
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    argv : arguments after the program's name; by default those of the process.
+
+    Returns
+    -------
+    Exit code: 0, 1 (info --verify found a difference), 2 (an error, reported as one line on standard error),
+    130 (interrupted), 141 (the reader of the output went away). Wrong usage, --help and --version raise SystemExit.
+    """
+    parser = Parser(prog="kwsrt", description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"kwsrt {kwsrt.__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (detect, eval, info, bench):
+        name = command.__name__.rpartition(".")[2]
+        added = commands.add_parser(name, help=command.HELP, description=command.DESCRIPTION)
+        command.add_arguments(added)
+        added.set_defaults(run=command.run)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be text that the terminal can show
+    arguments = parser.parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except KwsrtError as error:
+        report(error)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # What is still buffered has no reader: without this the interpreter would complain as it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code

@@ -1,0 +1,78 @@
+"""`kwsrt bench`: how long a decision takes on this machine, in one thread."""
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import kwsrt
+from kwsrt.cli.common import Parser, add_json_option, add_model_options
+from kwsrt.format import verification_audio
+
+ROUNDS, SECONDS, WINDOWS, STRIDE = 7, 4, 32, 2
+HELP = "how fast a model runs on this machine"
+DESCRIPTION = """\
+How long a decision takes here, in one thread: the median of several rounds, in microseconds. A decision is made every
+two frames. Set KWSRT_ISA=scalar (or neon, avx2, avx512) to compare instruction sets.
+
+examples:
+  kwsrt bench
+  kwsrt bench --thin quarter
+"""
+
+
+def add_arguments(parser: Parser) -> None:
+    """The command's arguments."""
+    add_model_options(parser)
+    add_json_option(parser, "one JSON object (microseconds)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """0."""
+    model = kwsrt.load(arguments.model)
+    result = measure(model, arguments.thin)
+    if arguments.json:
+        print(json.dumps(result))
+        return 0
+    print(f"{model.name}, {arguments.thin}, {model.isa}, 1 thread")
+    print(f"front end   {result['frontend_us']:9.1f} us a decision ({result['frontend_frame_us']:.1f} us a frame)")
+    print(f"network     {result['network_us']:9.1f} us a decision")
+    print(f"live stream {result['stream_us']:9.1f} us a decision, one every {result['period_us'] / 1000:.0f} ms: "
+          f"{result['stream_us'] / result['period_us']:.2%} of one core")
+    return 0
+
+
+def measure(model: kwsrt.Model, thin: str) -> dict[str, Any]:
+    """Median microseconds: of the front end (a frame, a decision), of the network, of a stream fed as a live one is."""
+    second = verification_audio(model.sample_rate)
+    samples = np.tile(second, SECONDS)
+    frames = model.frontend.features(samples)
+    features = model.frontend.quantize(frames[:model.network.frames])
+    windows = np.stack([np.roll(features, shift, axis=0) for shift in range(WINDOWS)])
+    stream = model.stream(thin=thin, stride=STRIDE)
+    stream.push(np.resize(samples, stream.window))
+    chunks = [samples[start:start + stream.stride] for start in range(0, len(samples) - stream.stride, stream.stride)]
+
+    def live() -> None:
+        for chunk in chunks:
+            stream.push(chunk)
+
+    frame = _median(lambda: model.frontend.quantized(samples), len(frames))
+    return {"model": model.name, "thin": thin, "isa": model.isa, "threads": 1,
+            "frontend_frame_us": frame, "frontend_us": STRIDE * frame,
+            "network_us": _median(lambda: model.network.run(windows, thin), WINDOWS),
+            "stream_us": _median(live, len(chunks)), "period_us": 1e6 * stream.stride / model.sample_rate}
+
+
+def _median(work: Callable[[], object], count: int) -> float:
+    """Microseconds of one of the `count` things that `work` does."""
+    work()
+    took = []
+    for _ in range(ROUNDS):
+        start = time.perf_counter_ns()
+        work()
+        took.append(time.perf_counter_ns() - start)
+    return round(statistics.median(took) / count / 1000, 3)

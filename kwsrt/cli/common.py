@@ -1,0 +1,61 @@
+"""What the commands share: the parser, common options, error lines, progress."""
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from kwsrt.errors import AudioError
+from kwsrt.model import DEFAULT_MODEL
+
+T = TypeVar("T")
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose descriptions are shown as written and whose errors take one line."""
+
+    def __init__(self, *, prog: str | None = None, description: str | None = None, help: str | None = None) -> None:
+        super().__init__(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
+                         allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """Report wrong usage and exit with code 2."""
+        report(f"{message}; see {self.prog} --help")
+        sys.exit(2)
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """--model and --thin."""
+    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="MODEL",
+                        help=f"a .kws file, or the name of a bundled model (default: {DEFAULT_MODEL})")
+    parser.add_argument("--thin", default="full", metavar="LEVEL",
+                        help="thinning level: full (default), or half, quarter: faster, a little less accurate")
+
+
+def add_json_option(parser: argparse.ArgumentParser, what: str) -> None:
+    """--json, whose output is `what`."""
+    parser.add_argument("--json", action="store_true", help=f"print {what}, for programs")
+
+
+def report_audio(name: str | Path, error: AudioError) -> None:
+    """Report what is wrong with a recording, with its name in front."""
+    said = str(error)
+    report(said if name == "-" or said.startswith(f"{Path(name)}: ") else f"{name}: {said}")
+
+
+def report(error: object) -> None:
+    """Print an error as one line on standard error."""
+    print("kwsrt: error:", *str(error).split(), file=sys.stderr, flush=True)
+
+
+def progress(items: Sequence[T], unit: str) -> Iterator[T]:
+    """The items, with a progress bar on standard error where that is a terminal and tqdm is installed."""
+    shown: Iterable[T] = items
+    if sys.stderr.isatty():
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            pass
+        else:
+            shown = tqdm(items, unit=unit, leave=False)
+    yield from shown

@@ -1,0 +1,215 @@
+# cython: cdivision=True
+"""Front end: log-mel or MFCC frames from samples, whole recordings and streams alike, over csrc/frontend.
+
+`FrontEnd` holds the tables of one set of options and is immutable; `OnlineFrontEnd` holds one stream's last samples.
+"""
+from libc.stdlib cimport free
+
+import numpy as np
+
+from kwsrt.errors import AudioError, OptionError
+
+cdef extern from "<stdlib.h>" nogil:
+    void *aligned_alloc(size_t alignment, size_t size)
+
+# Far above any real signal, far below int16 values that were passed as floats by mistake.
+cdef float LOUDEST = 8.0
+
+
+cdef void *_allocate(size_t size) except NULL:
+    cdef void *memory = aligned_alloc(64, (size + 63) // 64 * 64)
+    if memory == NULL:
+        raise MemoryError()
+    return memory
+
+
+def check_samples(samples):
+    """The samples as a C-contiguous one-dimensional int16 or float32 array; nothing is scaled.
+
+    Parameters
+    ----------
+    samples : array of shape (n,), int16, or float32 or float64 within [-1, 1].
+
+    Raises
+    ------
+    AudioError : other dtypes or shapes, NaN or infinity, floats whose size says that they are int16 values.
+    """
+    array = np.asarray(samples)
+    if array.ndim != 1:
+        raise AudioError(f"expected one-dimensional samples, got shape {array.shape}; mix channels down first")
+    if array.dtype == np.int16:
+        return np.ascontiguousarray(array)
+    if array.dtype not in (np.float32, np.float64):
+        raise AudioError(f"samples are {array.dtype}; pass int16, or float32 within [-1, 1]")
+    cdef const float[::1] view = np.ascontiguousarray(array, dtype=np.float32)
+    cdef kws_status status = KWS_OK
+    if view.shape[0]:
+        status = kws_check_samples(&view[0], <size_t>view.shape[0], LOUDEST)
+    if status == KWS_ERROR_NOT_FINITE:
+        raise AudioError("samples hold NaN or infinite values")
+    if status == KWS_ERROR_TOO_LOUD:
+        raise AudioError(f"float samples reach {np.abs(view).max():.6g}: they must lie within [-1, 1] "
+                         "(int16 values stored as floats? divide by 32768, or pass int16)")
+    return np.asarray(view)
+
+
+cdef class FrontEnd:
+    """The front end that a model file declares: its options and tables. Immutable and safe to share between threads.
+
+    Parameters
+    ----------
+    kind : "log-mel" or "mfcc".
+    sample_rate : Hz.
+    window, hop, n_fft : samples; n_fft is a power of two, at least `window`.
+    bins : mel bands. n_mfcc : cepstral coefficients kept (mfcc only).
+    fmin, fmax : Hz, edges of the lowest and highest triangle (HTK mel scale).
+    floor : smallest band energy before the logarithm.
+    offset, step : the int8 feature is clip(rint((feature - offset) / step), -127, 127).
+
+    Raises
+    ------
+    OptionError : an option is unknown or outside its range, or a mel band is narrower than an FFT bin.
+    """
+
+    def __cinit__(self, *, str kind="log-mel", int sample_rate=16000, int window=1024, int hop=480, int n_fft=1024,
+                  int bins=32, int n_mfcc=0, double fmin=20.0, double fmax=7600.0, float floor=1e-7,
+                  float offset=-12.0, float step=0.5):
+        if kind not in ("log-mel", "mfcc") or (kind == "mfcc") != (n_mfcc > 0):
+            raise OptionError(f"front end kind {kind!r} with n_mfcc={n_mfcc}: use 'log-mel' with 0 or 'mfcc' with 1 up")
+        cdef kws_frontend_options options = kws_frontend_options(
+            sample_rate=sample_rate, window=window, hop=hop, n_fft=n_fft, bins=bins, n_mfcc=n_mfcc,
+            fmin=fmin, fmax=fmax, floor=floor, offset=offset, step=step)
+        if kws_frontend_check(&options) != KWS_OK:
+            raise OptionError("front-end options outside their range, or a mel band holds no FFT bin: "
+                              f"{sample_rate=} {window=} {hop=} {n_fft=} {bins=} {n_mfcc=} {fmin=} {fmax=} {floor=} "
+                              f"{offset=} {step=}")
+        self._tables = _allocate(kws_frontend_buffer_size(&options))
+        kws_frontend_init(&self.plan, &options, self._tables)
+
+    def __dealloc__(self):
+        free(self._tables)
+
+    @property
+    def options(self):
+        """The options as a dict that FrontEnd(**options) accepts."""
+        cdef kws_frontend_options o = self.plan.options
+        return {"kind": "mfcc" if o.n_mfcc else "log-mel", "sample_rate": o.sample_rate, "window": o.window,
+                "hop": o.hop, "n_fft": o.n_fft, "bins": o.bins, "n_mfcc": o.n_mfcc, "fmin": o.fmin, "fmax": o.fmax,
+                "floor": float(np.float32(o.floor)), "offset": float(o.offset), "step": float(o.step)}
+
+    @property
+    def sample_rate(self):
+        """Samples a second that the front end expects."""
+        return self.plan.options.sample_rate
+
+    @property
+    def window(self):
+        """Samples in a frame."""
+        return self.plan.options.window
+
+    @property
+    def hop(self):
+        """Samples between the starts of two frames."""
+        return self.plan.options.hop
+
+    @property
+    def width(self):
+        """Values in a frame: the mel bands, or the cepstral coefficients."""
+        return self.plan.width
+
+    def features(self, samples):
+        """Frames of a whole recording.
+
+        Parameters
+        ----------
+        samples : (n,) int16 or float32 at `sample_rate`.
+
+        Returns
+        -------
+        float32 (frames, width), frames = 1 + (n - window) // hop, or 0 where n < window; dB, or cepstra of dB.
+
+        Raises
+        ------
+        AudioError : see check_samples.
+        """
+        online = OnlineFrontEnd(self)
+        frames = online.accept(samples)
+        return np.concatenate(frames) if frames else np.empty((0, self.plan.width), np.float32)
+
+    def quantized(self, samples):
+        """The frames of `features` as the int8 values that a network reads: int8 (frames, width)."""
+        return self.quantize(self.features(samples))
+
+    def quantize(self, features):
+        """clip(rint((features - offset) / step), -127, 127) of float32 (frames, width), as int8 of the same shape."""
+        cdef const float[:, ::1] frames = np.ascontiguousarray(features, dtype=np.float32)
+        if frames.shape[1] != self.plan.width:
+            raise OptionError(f"expected features of shape (frames, {self.plan.width})")
+        result = np.empty((frames.shape[0], frames.shape[1]), np.int8)
+        cdef int8_t[:, ::1] q = result
+        cdef Py_ssize_t i
+        for i in range(frames.shape[0]):
+            kws_frontend_quantize(&self.plan, &frames[i, 0], &q[i, 0])
+        return result
+
+
+cdef class OnlineFrontEnd:
+    """One stream through a FrontEnd: accept samples in chunks of any length, get the frames that became ready.
+
+    The frames are bit-identical to FrontEnd.features of the whole recording. Not for use by two threads at once.
+    """
+
+    def __cinit__(self, FrontEnd frontend not None):
+        self.frontend = frontend
+        self._buffer = _allocate(kws_online_buffer_size(&frontend.plan))
+        kws_online_init(&self.state, &frontend.plan, self._buffer)
+
+    def __dealloc__(self):
+        free(self._buffer)
+
+    def reset(self):
+        """Forget all samples, as if the stream began anew."""
+        kws_online_reset(&self.state)
+
+    def accept(self, samples):
+        """Take a chunk; a list of the frames it completed, each float32 (1, width).
+
+        Raises
+        ------
+        AudioError : see check_samples; the stream is unchanged.
+        """
+        array = check_samples(samples)
+        cdef const int16_t[::1] s16 = None
+        cdef const float[::1] f32 = None
+        cdef size_t done = 0, n = <size_t>array.shape[0]
+        cdef float[:, ::1] frame
+        frames = []
+        if n == 0:
+            return frames
+        if array.dtype == np.int16:
+            s16 = array
+        else:
+            f32 = array
+        while done < n:
+            if s16 is not None:
+                done += self.accept_s16(&s16[done], n - done)
+            else:
+                done += self.accept_f32(&f32[done], n - done)
+            if self.ready():
+                frames.append(np.empty((1, self.frontend.plan.width), np.float32))
+                frame = frames[-1]
+                kws_online_take(&self.state, &frame[0, 0])
+        return frames
+
+    cdef size_t accept_f32(self, const float *samples, size_t n) noexcept nogil:
+        return kws_online_accept_f32(&self.state, samples, n)
+
+    cdef size_t accept_s16(self, const int16_t *samples, size_t n) noexcept nogil:
+        return kws_online_accept_s16(&self.state, samples, n)
+
+    cdef bint ready(self) noexcept nogil:
+        return kws_online_ready(&self.state) != 0
+
+    cdef void take_quantized(self, float *frame, int8_t *q) noexcept nogil:
+        kws_online_take(&self.state, frame)
+        kws_frontend_quantize(&self.frontend.plan, frame, q)

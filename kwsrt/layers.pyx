@@ -1,0 +1,572 @@
+# cython: cdivision=True
+"""The 1-bit packed layers over the C kernels of csrc/kernels, whose header says what each number means.
+
+Every layer quantises float32 activations to q in {-1, +1} (one plane) or {-3, -1, +1, +3} (two planes), takes an exact
+integer sum of q times +1/-1 weights, and ends with y = a*n + b, PReLU and, where there is one, a residual. Each class can
+be called on NumPy arrays (tests, converter); networks run the same structs without Python.
+
+Sources: BiFSMN (IJCAI 2022) and BiFSMNv2 (TNNLS 2023), with one scale per output channel and static activation scales.
+"""
+import os
+
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+from kwsrt.errors import OptionError
+
+cdef extern from "common/exact_math.h" nogil:
+    void kws_softmax(const float *logits, int32_t count, float *scores)
+
+
+# --- which kernels -------------------------------------------------------------------------------------------------
+
+def available_isas():
+    """Names of the instruction sets that this build and this CPU run, best first, e.g. ("avx2", "scalar")."""
+    names, i = [], 0
+    while kws_isa_name(i) != NULL:
+        names.append(kws_isa_name(i).decode())
+        i += 1
+    return tuple(names)
+
+
+cdef class Kernels:
+    """One table of kernels: the best of this CPU, or the one that the environment variable KWSRT_ISA names.
+
+    Raises
+    ------
+    OptionError : an instruction set that this build or this CPU lacks.
+    """
+
+    def __cinit__(self, isa=None):
+        isa = isa or os.environ.get("KWSRT_ISA") or None
+        self.table = kws_select_kernels(NULL) if isa is None else kws_select_kernels(isa.encode())
+        if self.table == NULL:
+            raise OptionError(f"instruction set {isa!r} (KWSRT_ISA): this machine runs {', '.join(available_isas())}")
+
+    @property
+    def isa(self):
+        """Name of the instruction set."""
+        return self.table.name.decode()
+
+
+# --- packing -------------------------------------------------------------------------------------------------------
+
+def pack_weights(signs):
+    """Weights of +1 and -1 in the file's order.
+
+    Parameters
+    ----------
+    signs : (outputs, inputs), every value +1 or -1.
+
+    Returns
+    -------
+    uint8 (ceil(outputs / 16), 2 * ceil(inputs / 16), 16): bit i of byte [block, k, o] is input 8*k + i of output
+    16*block + o, 1 for +1; zero beyond the last input and output.
+
+    Raises
+    ------
+    OptionError : another value than +1 and -1, or no element.
+    """
+    signs = np.asarray(signs)
+    if signs.ndim != 2 or signs.size == 0 or not np.isin(signs, (-1, 1)).all():
+        raise OptionError("weights to pack must be a two-dimensional array of +1 and -1")
+    outputs, inputs = signs.shape
+    bits = np.zeros((kws_padded_outputs(outputs), 8 * kws_weight_bytes(inputs)), np.uint8)
+    bits[:outputs, :inputs] = signs > 0
+    packed = np.packbits(bits, axis=1, bitorder="little")
+    return np.ascontiguousarray(packed.reshape(-1, 16, packed.shape[1]).transpose(0, 2, 1))
+
+
+def unpack_weights(packed, int inputs, int outputs):
+    """The inverse of pack_weights: int8 (outputs, inputs) of +1 and -1.
+
+    Raises
+    ------
+    OptionError : an array whose shape does not fit, or bits set beyond the last input or output.
+    """
+    packed = _checked_weights(packed, inputs, outputs)
+    by_output = packed.transpose(0, 2, 1).reshape(-1, packed.shape[1])
+    bits = np.unpackbits(by_output, axis=1, bitorder="little")
+    if bits[outputs:].any() or bits[:, inputs:].any():
+        raise OptionError("packed weights have bits set in their padding")
+    return (2 * bits[:outputs, :inputs].astype(np.int8) - 1)
+
+
+def _checked_weights(packed, inputs, outputs):
+    if not (1 <= inputs <= KWS_MAX_INPUTS and 1 <= outputs <= 65536):
+        raise OptionError(f"a binary layer has 1 to {KWS_MAX_INPUTS} inputs and 1 to 65536 outputs")
+    packed = np.ascontiguousarray(packed)
+    shape = (kws_padded_outputs(outputs) // 16, kws_weight_bytes(inputs), 16)
+    if packed.dtype != np.uint8 or packed.shape != shape:
+        raise OptionError(f"packed weights of {inputs} inputs and {outputs} outputs are uint8 {shape}, "
+                          f"got {packed.dtype} {packed.shape}")
+    return packed
+
+
+cdef object _vector(values, int count, str name, int padded=0):
+    """A float32 vector of `count` finite values (a scalar is repeated), zero-padded to `padded`."""
+    result = np.zeros(max(count, padded), np.float32)
+    try:
+        result[:count] = values
+    except ValueError:
+        raise OptionError(f"{name} has {np.size(values)} values, expected {count}") from None
+    if not np.isfinite(result).all():
+        raise OptionError(f"{name} holds NaN or infinite values")
+    return result
+
+
+cdef const float *_floats(array):
+    cdef const float[::1] view = array
+    return &view[0]
+
+
+cdef const uint8_t *_bytes(array):
+    cdef const uint8_t[::1] view = array.reshape(-1).view(np.uint8)
+    return &view[0]
+
+
+cdef kws_quantizer _quantizer(list kept, threshold, float scale, int planes, int channels) except *:
+    if planes not in (1, 2) or not (scale > 0.0 and scale < 1e30):
+        raise OptionError(f"activations have 1 or 2 planes and a positive scale, got planes={planes} scale={scale}")
+    kept.append(_vector(threshold, channels, "threshold"))
+    return kws_quantizer(threshold=_floats(kept[-1]), scale=scale, planes=planes)
+
+
+cdef kws_epilogue _epilogue(list kept, a, b, slope, int outputs) except *:
+    cdef int padded = kws_padded_outputs(outputs)
+    cdef kws_epilogue epilogue
+    kept += [_vector(a, outputs, "a", padded), _vector(b, outputs, "b", padded),
+             _vector(slope, outputs, "slope", padded)]
+    epilogue.a, epilogue.b, epilogue.slope = _floats(kept[-3]), _floats(kept[-2]), _floats(kept[-1])
+    return epilogue
+
+
+class PackedWeights:
+    """Weights in the order of one instruction set's kernel; layers that share weights share this object.
+
+    weights : uint8 array in the file's order (see pack_weights), used in place where the kernel reads that order.
+    """
+
+    def __init__(self, weights, int inputs, int outputs, Kernels kernels=None):
+        self.kernels = kernels or Kernels()
+        self.inputs, self.outputs = inputs, outputs
+        self.file_order = _checked_weights(weights, inputs, outputs)
+        self.data = _in_kernel_order(self.kernels, self.file_order, inputs, outputs)
+
+    def signs(self):
+        """The weights as int8 (outputs, inputs) of +1 and -1."""
+        return unpack_weights(self.file_order, self.inputs, self.outputs)
+
+
+cdef object _in_kernel_order(Kernels kernels, weights, int inputs, int outputs):
+    cdef size_t size = kernels.table.bgemm_packed_size(inputs, outputs)
+    if size == 0:
+        return weights
+    packed = np.empty(size, np.uint8)
+    cdef uint8_t[::1] view = packed
+    kernels.table.bgemm_pack(_bytes(weights), inputs, outputs, &view[0])
+    return packed
+
+
+# --- scratch -------------------------------------------------------------------------------------------------------
+
+cdef ScratchSize larger(ScratchSize a, ScratchSize b) noexcept nogil:
+    return ScratchSize(q=max(a.q, b.q), codes=max(a.codes, b.codes), sums=max(a.sums, b.sums))
+
+
+cdef class _OwnScratch:
+    """Scratch for one call from Python."""
+    cdef Scratch scratch
+    cdef object _kept
+
+    def __cinit__(self, int q, int codes, int sums):
+        cdef int8_t[::1] q_view
+        cdef uint8_t[::1] codes_view
+        cdef int16_t[::1] sums_view
+        self._kept = [np.empty(q, np.int8), np.empty(codes, np.uint8), np.empty(sums, np.int16)]
+        q_view, codes_view, sums_view = self._kept
+        self.scratch = Scratch(q=&q_view[0], codes=&codes_view[0], sums=&sums_view[0])
+
+
+cdef _OwnScratch _scratch(ScratchSize size):
+    return _OwnScratch(size.q, size.codes, size.sums)
+
+
+cdef object _activations(x, tuple shape):
+    array = np.ascontiguousarray(x, dtype=np.float32)
+    if array.ndim != len(shape) or any(want not in (-1, got) for want, got in zip(shape, array.shape)):
+        raise OptionError(f"expected activations of shape {shape} (-1: any), got {array.shape}")
+    if array.size == 0:
+        raise OptionError("activations are empty")
+    return array
+
+
+# --- binary linear -------------------------------------------------------------------------------------------------
+
+cdef ScratchSize linear_scratch(const LinearLayer *layer, int32_t rows) noexcept nogil:
+    return ScratchSize(q=rows * layer.product.inputs, codes=rows * kws_code_bytes(layer.product.inputs),
+                       sums=rows * kws_padded_outputs(layer.product.outputs))
+
+
+cdef void linear_product(const kws_kernels *k, const LinearLayer *layer, const int8_t *q, int32_t rows,
+                         Scratch scratch) noexcept nogil:
+    k.pack(q, rows, layer.product.inputs, layer.product.planes, scratch.codes)
+    k.bgemm(&layer.product, scratch.codes, rows, scratch.sums)
+
+
+cdef void linear_run(const kws_kernels *k, const LinearLayer *layer, const float *x, int32_t rows,
+                     const float *residual, Scratch scratch, float *y) noexcept nogil:
+    k.levels(&layer.quantizer, x, rows, layer.product.inputs, scratch.q)
+    linear_product(k, layer, scratch.q, rows, scratch)
+    k.affine(&layer.epilogue, scratch.sums, residual, rows, layer.product.outputs, y)
+
+
+cdef class BinaryLinear:
+    """y = prelu(a * sum(w*q) + b) (+ residual), for rows of activations.
+
+    Parameters
+    ----------
+    weights : PackedWeights.
+    threshold : per input, or one for all; scale : positive; planes : 1 or 2 - the activation quantiser.
+    a, b, slope : per output, or one for all; float32.
+    """
+
+    def __init__(self, weights, *, threshold, float scale, int planes, a, b, slope):
+        cdef list kept = [weights]
+        self.kernels = weights.kernels
+        self.layer.product = kws_bgemm_args(weights=_bytes(weights.data), inputs=weights.inputs,
+                                            outputs=weights.outputs, planes=planes)
+        self.layer.quantizer = _quantizer(kept, threshold, scale, planes, weights.inputs)
+        self.layer.epilogue = _epilogue(kept, a, b, slope, weights.outputs)
+        self._kept = kept
+
+    def __call__(self, x, residual=None):
+        """float32 (rows, inputs) -> float32 (rows, outputs); residual : float32 (rows, outputs) or None."""
+        cdef const float[:, ::1] rows = _activations(x, (-1, self.layer.product.inputs))
+        cdef int32_t count = <int32_t>rows.shape[0]
+        cdef const float[:, ::1] added
+        cdef const float *added_data = NULL
+        if residual is not None:
+            added = _activations(residual, (count, self.layer.product.outputs))
+            added_data = &added[0, 0]
+        y = np.empty((count, self.layer.product.outputs), np.float32)
+        cdef float[:, ::1] out = y
+        cdef _OwnScratch own = _scratch(linear_scratch(&self.layer, count))
+        linear_run(self.kernels.table, &self.layer, &rows[0, 0], count, added_data, own.scratch, &out[0, 0])
+        return y
+
+    def sums(self, q):
+        """The exact integer sums of int8 q (rows, inputs), as int16 (rows, outputs)."""
+        cdef const int8_t[:, ::1] rows = np.ascontiguousarray(q, dtype=np.int8)
+        if rows.shape[1] != self.layer.product.inputs or rows.shape[0] == 0:
+            raise OptionError(f"expected q of shape (rows, {self.layer.product.inputs})")
+        cdef int32_t count = <int32_t>rows.shape[0]
+        cdef _OwnScratch own = _scratch(linear_scratch(&self.layer, count))
+        linear_product(self.kernels.table, &self.layer, &rows[0, 0], count, own.scratch)
+        padded = kws_padded_outputs(self.layer.product.outputs)
+        return own._kept[2].reshape(count, padded)[:, :self.layer.product.outputs].copy()
+
+
+cdef class Staircase:
+    """"Affine, PReLU, quantise" of a hidden layer as compares on its integer sums: no float in between.
+
+    y(n) = prelu(a*n + b) only grows (or only falls) with n when slope >= 0, so each level of the next quantiser (without
+    thresholds) begins at one integer. It is found by bisection on the same float32 operations that it replaces, so the
+    result is the same to the last bit.
+
+    Parameters
+    ----------
+    a, b, slope : per output, slope >= 0. scale, planes : the next layer's quantiser. largest : bound of |n|.
+    """
+
+    def __init__(self, a, b, slope, float scale, int planes, int largest):
+        a, b, slope = (np.asarray(v, np.float32) for v in (a, b, slope))
+        if (slope < 0).any() or largest > 3 * KWS_MAX_INPUTS:
+            raise OptionError("a staircase needs slopes of zero or more, and sums inside int16")
+        sign = np.where(a < 0, -1, 1).astype(np.int16)
+
+        def reaches(m, level):
+            value = a * (sign * m).astype(np.float32) + b
+            return np.where(value >= 0, value, slope * value) >= level
+
+        def first_reaching(level):
+            low = np.full(a.shape, -largest - 1, np.int32)
+            high = np.full(a.shape, largest + 1, np.int32)
+            while (high - low > 1).any():
+                middle = (low + high) // 2
+                reached = reaches(middle, level)
+                high, low = np.where(reached, middle, high), np.where(reached, low, middle)
+            return high.astype(np.int16)
+
+        scale32 = np.float32(scale)
+        levels = (-scale32, np.float32(0), scale32) if planes == 2 else (np.float32(0),) * 3
+        self._kept = [sign, *(first_reaching(level) for level in levels)]
+        cdef const int16_t[::1] view
+        view = self._kept[0]
+        self.stairs.sign = &view[0]
+        for i in range(3):
+            view = self._kept[1 + i]
+            self.stairs.steps[i] = &view[0]
+        self.stairs.planes = planes
+
+    def __call__(self, sums, Kernels kernels=None):
+        """q, int8 (rows, outputs), of int16 sums (rows, outputs)."""
+        kernels = kernels or Kernels()
+        rows, outputs = sums.shape
+        padded = np.zeros((rows, kws_padded_outputs(outputs)), np.int16)
+        padded[:, :outputs] = sums
+        cdef const int16_t[:, ::1] view = padded
+        q = np.empty((rows, outputs), np.int8)
+        cdef int8_t[:, ::1] out = q
+        kernels.table.staircase(&self.stairs, &view[0, 0], <int32_t>rows, <int32_t>outputs, &out[0, 0])
+        return q
+
+
+# --- binary 2-D convolution ----------------------------------------------------------------------------------------
+
+cdef ScratchSize conv_scratch(const ConvLayer *layer) noexcept nogil:
+    cdef int32_t pixels = layer.height * layer.width * layer.channels
+    cdef int32_t positions = layer.out_height * layer.out_width
+    cdef ScratchSize size = linear_scratch(&layer.linear, positions)
+    # The image's own codes stand behind the patches.
+    size.q, size.codes = pixels, size.codes + kws_code_bytes(pixels)
+    return size
+
+
+cdef void _gather_patches(const ConvLayer *layer, const uint8_t *image, uint8_t *patches) noexcept nogil:
+    cdef int32_t pixel = layer.channels // 4, row_bytes = layer.kernel * pixel
+    cdef int32_t patch_bytes = kws_code_bytes(layer.linear.product.inputs)
+    cdef int32_t oy, ox, ky, y, x, first, last
+    for oy in range(layer.out_height):
+        for ox in range(layer.out_width):
+            memset(patches, 0, patch_bytes)
+            x = ox * layer.stride - layer.pad
+            first, last = max(0, -x), min(layer.kernel, layer.width - x)
+            for ky in range(layer.kernel):
+                y = oy * layer.stride - layer.pad + ky
+                if 0 <= y < layer.height and first < last:
+                    memcpy(patches + ky * row_bytes + first * pixel, image + (y * layer.width + x + first) * pixel,
+                           (last - first) * pixel)
+            patches += patch_bytes
+
+
+cdef void conv_run(const kws_kernels *k, const ConvLayer *layer, const float *x, Scratch scratch,
+                   float *y) noexcept nogil:
+    cdef int32_t pixels = layer.height * layer.width, positions = layer.out_height * layer.out_width
+    cdef int32_t planes = layer.linear.product.planes, i
+    cdef uint8_t *image = scratch.codes + positions * kws_code_bytes(layer.linear.product.inputs)
+    k.levels(&layer.linear.quantizer, x, pixels, layer.channels, scratch.q)
+    k.pack(scratch.q, 1, pixels * layer.channels, planes, image)
+    _gather_patches(layer, image, scratch.codes)
+    k.bgemm(&layer.linear.product, scratch.codes, positions, scratch.sums)
+    for i in range(positions * kws_padded_outputs(layer.linear.product.outputs)):
+        scratch.sums[i] = <int16_t>(scratch.sums[i] + layer.correction[i])
+    k.affine(&layer.linear.epilogue, scratch.sums, NULL, positions, layer.linear.product.outputs, y)
+
+
+cdef class BinaryConv2d:
+    """A binary convolution over (height, width, channels), zero padding exactly: padded taps add nothing to the sum.
+
+    The patches are gathered as codes (four channels a byte) and go through the binary product. A code of zeros stands
+    for the lowest activation, not for nothing, so a correction a position takes the padded taps out again.
+
+    Parameters
+    ----------
+    weights : PackedWeights with inputs in the order (row, column, channel) of the kernel.
+    height, width, channels : of the input, channels a multiple of 4. kernel, stride, pad : pixels.
+    threshold (per channel), scale, planes, a, b, slope : as BinaryLinear.
+    """
+
+    def __init__(self, weights, *, int height, int width, int channels, int kernel, int stride, int pad,
+                 threshold, float scale, int planes, a, b, slope):
+        cdef list kept = [weights]
+        cdef ConvLayer *layer = &self.layer
+        if min(height, width, kernel, stride) < 1 or channels < 4 or channels % 4 or not 0 <= pad < kernel:
+            raise OptionError("a binary convolution needs a multiple of 4 channels and 0 <= pad < kernel")
+        if weights.inputs != kernel * kernel * channels or min(height, width) + 2 * pad < kernel:
+            raise OptionError(f"{weights.inputs} inputs do not fit a {kernel}x{kernel} kernel over {channels} channels")
+        layer.height, layer.width, layer.channels = height, width, channels
+        layer.kernel, layer.stride, layer.pad = kernel, stride, pad
+        layer.out_height = (height + 2 * pad - kernel) // stride + 1
+        layer.out_width = (width + 2 * pad - kernel) // stride + 1
+        self.kernels = weights.kernels
+        layer.linear.product = kws_bgemm_args(weights=_bytes(weights.data), inputs=weights.inputs,
+                                              outputs=weights.outputs, planes=planes)
+        layer.linear.quantizer = _quantizer(kept, threshold, scale, planes, channels)
+        layer.linear.epilogue = _epilogue(kept, a, b, slope, weights.outputs)
+        kept.append(self._padding_correction(weights.signs()))
+        cdef const int16_t[::1] correction = kept[-1]
+        layer.correction = &correction[0]
+        self._kept = kept
+
+    def _padding_correction(self, signs):
+        """int16 [positions * padded outputs]: lowest activation times the weights of the padded taps, with a minus."""
+        cdef ConvLayer *layer = &self.layer
+        lowest = -3 if layer.linear.product.planes == 2 else -1
+        outputs = layer.linear.product.outputs
+        per_tap = signs.reshape(outputs, layer.kernel, layer.kernel, layer.channels).sum(3, dtype=np.int32)
+        correction = np.zeros((layer.out_height, layer.out_width, kws_padded_outputs(outputs)), np.int32)
+        taps = np.arange(layer.kernel)
+        for oy in range(layer.out_height):
+            rows = oy * layer.stride - layer.pad + taps
+            for ox in range(layer.out_width):
+                columns = ox * layer.stride - layer.pad + taps
+                inside = np.outer((rows >= 0) & (rows < layer.height), (columns >= 0) & (columns < layer.width))
+                correction[oy, ox, :outputs] = -lowest * (per_tap * ~inside).sum((1, 2))
+        return correction.astype(np.int16).reshape(-1)
+
+    def __call__(self, x):
+        """float32 (height, width, channels) -> float32 (out_height, out_width, outputs)."""
+        cdef ConvLayer *layer = &self.layer
+        cdef const float[:, :, ::1] image = _activations(x, (layer.height, layer.width, layer.channels))
+        y = np.empty((layer.out_height, layer.out_width, layer.linear.product.outputs), np.float32)
+        cdef float[:, :, ::1] out = y
+        cdef _OwnScratch own = _scratch(conv_scratch(layer))
+        conv_run(self.kernels.table, layer, &image[0, 0, 0], own.scratch, &out[0, 0, 0])
+        return y
+
+
+# --- memory --------------------------------------------------------------------------------------------------------
+
+cdef ScratchSize memory_scratch(const MemoryLayer *layer, int32_t steps) noexcept nogil:
+    return ScratchSize(q=steps * layer.channels, codes=1, sums=steps * kws_padded_outputs(layer.channels))
+
+
+cdef void memory_run(const kws_kernels *k, const MemoryLayer *layer, const float *x, int32_t steps, Scratch scratch,
+                     float *y) noexcept nogil:
+    k.levels(&layer.quantizer, x, steps, layer.channels, scratch.q)
+    k.memory(layer.weights, layer.taps, scratch.q, steps, layer.channels, scratch.sums)
+    k.affine(&layer.epilogue, scratch.sums, x, steps, layer.channels, y)
+
+
+cdef class Memory:
+    """The memory of an FSMN: a depthwise convolution over time, y = prelu(a * sum_j w[c][j] * q[t+j-taps//2][c] + b) + x.
+
+    Parameters
+    ----------
+    signs : int8 (channels, taps) of +1 and -1, an odd number of taps. The rest as BinaryLinear, per channel.
+    """
+
+    def __init__(self, signs, *, threshold, float scale, int planes, a, b, slope, Kernels kernels=None):
+        signs = np.asarray(signs)
+        if signs.ndim != 2 or signs.size == 0 or signs.shape[1] % 2 == 0 or not np.isin(signs, (-1, 1)).all():
+            raise OptionError("memory weights are (channels, taps) of +1 and -1, with an odd number of taps")
+        cdef list kept = [np.ascontiguousarray(signs.T, dtype=np.int8)]
+        cdef const int8_t[:, ::1] weights = kept[0]
+        self.kernels = kernels or Kernels()
+        self.layer.weights = &weights[0, 0]
+        self.layer.channels, self.layer.taps = <int32_t>signs.shape[0], <int32_t>signs.shape[1]
+        self.layer.quantizer = _quantizer(kept, threshold, scale, planes, self.layer.channels)
+        self.layer.epilogue = _epilogue(kept, a, b, slope, self.layer.channels)
+        self._kept = kept
+
+    def __call__(self, x):
+        """float32 (steps, channels) -> float32 (steps, channels)."""
+        cdef const float[:, ::1] rows = _activations(x, (-1, self.layer.channels))
+        cdef int32_t steps = <int32_t>rows.shape[0]
+        y = np.empty((steps, self.layer.channels), np.float32)
+        cdef float[:, ::1] out = y
+        cdef _OwnScratch own = _scratch(memory_scratch(&self.layer, steps))
+        memory_run(self.kernels.table, &self.layer, &rows[0, 0], steps, own.scratch, &out[0, 0])
+        return y
+
+
+# --- int8 ends -----------------------------------------------------------------------------------------------------
+
+cdef void input_run(const kws_kernels *k, const InputLayer *layer, const int8_t *features, float *image,
+                    float *y) noexcept nogil:
+    cdef int32_t padded_width = layer.conv.width, row, column
+    memset(image, 0, sizeof(float) * (layer.height + 2 * layer.pad) * padded_width)
+    image += layer.pad * padded_width + layer.pad
+    for row in range(layer.height):
+        for column in range(layer.width):
+            image[row * padded_width + column] = <float>features[row * layer.width + column]
+    k.conv(&layer.conv, image - (layer.pad * padded_width + layer.pad), y)
+
+
+cdef class InputConv2d:
+    """The first convolution: int8 weights over one int8 channel, zero padding, y = prelu(a*n + b).
+
+    Parameters
+    ----------
+    weights : int8 (kernel * kernel, outputs). height, width : of the input. stride, pad : pixels.
+    a, b, slope : per output.
+    """
+
+    def __init__(self, weights, *, int height, int width, int stride, int pad, a, b, slope, Kernels kernels=None):
+        weights = np.asarray(weights)
+        cdef int kernel = int(round(len(weights) ** 0.5)), outputs = weights.shape[1] if weights.ndim == 2 else 0
+        if weights.dtype != np.int8 or outputs == 0 or kernel * kernel != len(weights) or kernel > 31:
+            raise OptionError("input convolution weights are int8 (kernel * kernel, outputs)")
+        if min(height, width, stride) < 1 or not 0 <= pad < kernel or min(height, width) + 2 * pad < kernel:
+            raise OptionError("input convolution: 0 <= pad < kernel <= size + 2 * pad, stride of 1 or more")
+        padded = np.zeros((kernel * kernel, kws_padded_outputs(outputs)), np.float32)
+        padded[:, :outputs] = weights
+        cdef list kept = [padded]
+        self.kernels = kernels or Kernels()
+        self.layer.height, self.layer.width, self.layer.pad = height, width, pad
+        self.layer.conv = kws_conv_args(
+            weights=_floats(padded.reshape(-1)), width=width + 2 * pad, kernel=kernel, stride=stride, outputs=outputs,
+            out_height=(height + 2 * pad - kernel) // stride + 1, out_width=(width + 2 * pad - kernel) // stride + 1,
+            epilogue=_epilogue(kept, a, b, slope, outputs))
+        self._kept = kept
+
+    def __call__(self, features):
+        """int8 (height, width) -> float32 (out_height, out_width, outputs)."""
+        cdef InputLayer *layer = &self.layer
+        cdef const int8_t[:, ::1] q = np.ascontiguousarray(features, dtype=np.int8)
+        if q.shape[0] != layer.height or q.shape[1] != layer.width:
+            raise OptionError(f"expected features of shape ({layer.height}, {layer.width})")
+        cdef float[::1] image = np.empty((layer.height + 2 * layer.pad) * layer.conv.width, np.float32)
+        y = np.empty((layer.conv.out_height, layer.conv.out_width, layer.conv.outputs), np.float32)
+        cdef float[:, :, ::1] out = y
+        input_run(self.kernels.table, layer, &q[0, 0], &image[0], &out[0, 0, 0])
+        return y
+
+
+cdef void classifier_run(const kws_kernels *k, const ClassifierLayer *layer, const float *x, int8_t *q, int32_t *sums,
+                         float *logits) noexcept nogil:
+    cdef int32_t o
+    k.to_int8(x, layer.inputs, layer.inverse_scale, q)
+    k.dense(layer.weights, q, layer.inputs, layer.outputs, sums)
+    for o in range(layer.outputs):
+        logits[o] = layer.a[o] * <float>sums[o]
+        logits[o] = logits[o] + layer.b[o]
+
+
+cdef class Classifier:
+    """Logits a*n + b of an int8 product: q = clip(rint(x * inverse_scale), -127, 127), n = sum(w*q).
+
+    Parameters
+    ----------
+    weights : int8 (outputs, inputs). inverse_scale : positive. a, b : per output.
+    """
+
+    def __init__(self, weights, *, float inverse_scale, a, b, Kernels kernels=None):
+        weights = np.asarray(weights)
+        if weights.dtype != np.int8 or weights.ndim != 2 or not 0 < weights.size or weights.shape[1] > 65536:
+            raise OptionError("classifier weights are int8 (outputs, inputs), at most 65536 inputs")
+        if not 0.0 < inverse_scale < 1e30:
+            raise OptionError("the classifier's inverse scale must be positive")
+        cdef int outputs = <int>weights.shape[0]
+        cdef list kept = [np.ascontiguousarray(weights), _vector(a, outputs, "a"), _vector(b, outputs, "b")]
+        cdef const int8_t[:, ::1] view = kept[0]
+        self.kernels = kernels or Kernels()
+        self.layer = ClassifierLayer(weights=&view[0, 0], inputs=<int32_t>weights.shape[1], outputs=outputs,
+                                     inverse_scale=inverse_scale, a=_floats(kept[1]), b=_floats(kept[2]))
+        self._kept = kept
+
+    def __call__(self, x):
+        """float32 (inputs,) -> logits, float32 (outputs,)."""
+        cdef const float[::1] view = _activations(x, (self.layer.inputs,))
+        cdef int8_t[::1] q = np.empty(self.layer.inputs, np.int8)
+        cdef int32_t[::1] sums = np.empty(self.layer.outputs, np.int32)
+        logits = np.empty(self.layer.outputs, np.float32)
+        cdef float[::1] out = logits
+        classifier_run(self.kernels.table, &self.layer, &view[0], &q[0], &sums[0], &out[0])
+        return logits
+
+
+cdef void softmax(const float *logits, int32_t count, float *scores) noexcept nogil:
+    kws_softmax(logits, count, scores)

@@ -1,0 +1,238 @@
+"""A packed network with all that belongs to it, ready to hear: `load`, `Model`, `detect`."""
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kwsrt import audio as audio_module
+from kwsrt import format as file_format
+from kwsrt.decision import Decider, Detection
+from kwsrt.errors import AudioError, KwsrtError, ModelFileError
+from kwsrt.frontend import FrontEnd
+from kwsrt.network import Network
+from kwsrt.stream import Stream
+
+DEFAULT_MODEL = "commands12"
+# A recording is pushed through in pieces of this many seconds, so that detections of a long one come as they are found.
+PIECE = 10
+
+
+class Model:
+    """A keyword model: immutable, safe to share between threads and streams. Made by `kwsrt.load`.
+
+    Attributes
+    ----------
+    name : str. labels : tuple of str, in the order of scores; those that begin with an underscore are no keywords.
+    thin_levels : tuple of str, thinning levels, slowest and most accurate first.
+    sample_rate : Hz. window : samples that one decision covers. isa : instruction set of the kernels in use.
+    manifest : dict, everything that the model file says of itself. size : bytes of the file. checksum : SHA-256, hex.
+    """
+
+    def __init__(self, file: file_format.ModelFile) -> None:
+        self.manifest: Mapping[str, Any] = file.manifest
+        self.name: str = file.manifest["name"]
+        self.labels: tuple[str, ...] = tuple(file.manifest["labels"])
+        self.size, self.checksum = file.size, file.checksum
+        self._tensors = file.tensors
+        try:
+            self.frontend = FrontEnd(**file.manifest["frontend"])
+            self.network = Network(file.manifest["network"], len(self.labels), file.tensors)
+        except (KwsrtError, TypeError, OverflowError) as error:
+            raise ModelFileError(f"the model cannot be run: {error}") from None
+        if self.frontend.width != self.network.bins:
+            raise ModelFileError("the front end does not feed the network of this model")
+        self.thin_levels: tuple[str, ...] = self.network.levels
+        self.sample_rate: int = self.frontend.sample_rate
+        self.window: int = (self.network.frames - 1) * self.frontend.hop + self.frontend.window
+        self.isa: str = self.network.kernels.isa
+
+    def __repr__(self) -> str:
+        return f"<kwsrt.Model {self.name!r}: {len(self.labels)} labels, {', '.join(self.thin_levels)}, {self.isa}>"
+
+    @overload
+    def predict(self, clips: NDArray[Any], *, sample_rate: float | None = ..., thin: str = ...) -> dict[str, float]: ...
+    @overload
+    def predict(self, clips: Sequence[ArrayLike], *, sample_rate: float | None = ...,
+                thin: str = ...) -> list[dict[str, float]]: ...
+
+    def predict(self, clips: Any, *, sample_rate: float | None = None, thin: str = "full") -> Any:
+        """Scores of about a second of audio, or of a batch of such clips.
+
+        A clip is centred in the window of one decision (`window` samples, 0.994 s for the bundled model): shorter ones
+        are padded with silence, longer ones, up to 1.5 windows, are cut on both sides. For longer audio use `detect`.
+
+        Parameters
+        ----------
+        clips : one clip (n,) or (n, channels) with at most 8 channels, int16 or float32 within [-1, 1]; or a batch: a
+            list or tuple of clips, or an array (clips, n).
+        sample_rate : Hz of the clips, by default the model's.
+        thin : thinning level.
+
+        Returns
+        -------
+        {label: score}, scores sum to 1; for a batch a list of them.
+
+        Raises
+        ------
+        AudioError : unusable audio, or a clip that is too long. ThinError : an unknown level.
+        """
+        is_batch = isinstance(clips, (list, tuple)) and len(clips) > 0 and np.ndim(clips[0]) > 0
+        if not is_batch:
+            clips = np.asarray(clips)
+            is_batch = clips.ndim == 3 or (clips.ndim == 2 and clips.shape[1] > 8)
+        batch = clips if is_batch else [clips]
+        rate = self.sample_rate if sample_rate is None else sample_rate
+        features = np.stack([self._features(clip, rate) for clip in batch]) if len(batch) else \
+            np.empty((0, self.network.frames, self.network.bins), np.int8)
+        results = [dict(zip(self.labels, row, strict=True)) for row in self.network.run(features, thin).tolist()]
+        return results if is_batch else results[0]
+
+    def _features(self, clip: ArrayLike, sample_rate: float) -> NDArray[np.int8]:
+        samples: NDArray[Any] = audio_module.prepare(clip, sample_rate, self.sample_rate)
+        if len(samples) > 1.5 * self.window:
+            raise AudioError(f"the clip has {len(samples) / self.sample_rate:.2f} s, predict takes at most "
+                             f"{1.5 * self.window / self.sample_rate:.2f} s: use kwsrt.detect for longer audio")
+        missing = self.window - len(samples)
+        if missing > 0:
+            samples = np.pad(samples, (missing // 2, missing - missing // 2))
+        start = (len(samples) - self.window) // 2
+        return self.frontend.quantized(samples[start:start + self.window])
+
+    def stream(self, *, thin: str = "full", stride: int = 2) -> Stream:
+        """A new Stream: the state of one audio source, which yields the scores of a decision every `stride` frames.
+
+        Raises
+        ------
+        ThinError : an unknown level. OptionError : a stride below 1.
+        """
+        return Stream(self.frontend, self.network, thin=thin, stride=stride)
+
+    def verify(self) -> float:
+        """Replay the input and score vectors that the file carries; the largest difference, 0.0 when all is well."""
+        largest = 0.0
+        window = file_format.verification_audio(self.window)
+        for index, level in enumerate(self.thin_levels):
+            replayed = self.network.run(self._tensors["verify.features"], level)
+            heard = self.network.run(self.frontend.quantized(window)[None], level)
+            for got, want in ((replayed, self._tensors["verify.scores"][:, index]),
+                              (heard[0], self._tensors["verify.audio_scores"][index])):
+                largest = float(np.maximum(largest, np.abs(got - want).max(initial=0.0)))  # keeps NaN
+        return largest
+
+
+def bundled_models() -> dict[str, Path]:
+    """Names and paths of the models that come with the package."""
+    from importlib.resources import files
+
+    try:
+        folder = Path(str(files("kwsrt.models")))
+    except ModuleNotFoundError:  # a checkout that was built in place
+        folder = Path(__file__).parent.parent / "models"
+    return {path.stem: path for path in sorted(folder.glob("*.kws"))}
+
+
+def load(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
+    """Load a model.
+
+    Parameters
+    ----------
+    name_or_path : the name of a bundled model, or a path of a .kws file. By default the bundled model of twelve
+        classes: ten words (yes, no, up, down, left, right, on, off, stop, go), `_unknown_` and `_silence_`.
+
+    Raises
+    ------
+    ModelFileError : no such model, or a file that is damaged, truncated, of another format or of a newer version.
+    """
+    bundled = bundled_models()
+    if isinstance(name_or_path, str) and name_or_path in bundled:
+        return Model(file_format.read(bundled[name_or_path]))
+    path = Path(name_or_path)
+    if not path.exists() and path.suffix != ".kws":
+        raise ModelFileError(f"no model {str(name_or_path)!r}: expected the path of a .kws file, "
+                             f"or one of {', '.join(bundled)}")
+    file = file_format.read(path)
+    try:
+        return Model(file)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from None
+
+
+@functools.cache
+def _default_model() -> Model:
+    return load()
+
+
+def detect(audio: ArrayLike | str | Path | Iterable[ArrayLike], *, sample_rate: float | None = None,
+           model: Model | str | Path | None = None, thin: str = "full",
+           threshold: float | Mapping[str, float] | None = None, smoothing: int = 3, patience: int = 2,
+           refractory: float = 0.5, stride: int = 2) -> Iterator[Detection]:
+    """Hear keywords in audio of any length.
+
+    Half a second of silence is put before and after the audio, so that words at its edges are heard. Chunking does not
+    matter: an array and the same samples as an iterable of chunks give the same detections, to the last bit.
+
+    Parameters
+    ----------
+    audio : samples (n,) or (n, channels), int16 or float32 within [-1, 1]; or the path of a recording; or an iterable
+        of such chunks (a live source, e.g. kwsrt.microphone()), which must come at the model's sample rate.
+    sample_rate : Hz of the samples, by default the model's (16,000); other rates are resampled.
+    model : a Model, or what `load` takes; by default the bundled model.
+    thin : thinning level. threshold, smoothing, patience, refractory : see kwsrt.decision.Decider; by default the
+        threshold that the model declares.
+    stride : frames (30 ms) between decisions.
+
+    Yields
+    ------
+    Detection(label, score, time), in the order of time, each as soon as it is known.
+
+    Raises
+    ------
+    AudioError, ModelFileError, ThinError, OptionError : at the call; for chunks, AudioError when the chunk comes.
+    """
+    chosen = _default_model() if model is None else model if isinstance(model, Model) else load(model)
+    if threshold is None:
+        threshold = float(chosen.manifest.get("threshold", 0.8))
+    decider = Decider(chosen.labels, threshold=threshold, smoothing=smoothing, patience=patience, refractory=refractory)
+    stream = chosen.stream(thin=thin, stride=stride)
+    if isinstance(audio, (str, Path)):
+        if sample_rate is not None:
+            raise AudioError("a recording brings its own sample rate: leave sample_rate out")
+        audio, sample_rate = audio_module.read(audio)
+    rate = chosen.sample_rate if sample_rate is None else sample_rate
+    audio_module.check_rate(rate)
+    chunks: Iterable[ArrayLike]
+    if isinstance(audio, (np.ndarray, list, tuple)):
+        samples = audio_module.prepare(audio, rate, chosen.sample_rate)
+        piece = PIECE * chosen.sample_rate
+        chunks = (samples[start:start + piece] for start in range(0, len(samples), piece))
+    elif isinstance(audio, Iterable):
+        if rate != chosen.sample_rate:
+            raise AudioError(f"chunks must come at {chosen.sample_rate} Hz, not {rate}: resample the source, "
+                             "or pass the whole recording as one array")
+        chunks = (chunk for chunk in audio if np.size(chunk))
+    else:
+        raise AudioError(f"expected samples, a path or an iterable of chunks, got {type(audio).__name__}")
+    return _events(chunks, chosen, stream, decider)
+
+
+def _events(chunks: Iterable[ArrayLike], model: Model, stream: Stream, decider: Decider) -> Iterator[Detection]:
+    silence = np.zeros(model.sample_rate // 2, np.int16)
+    # Shorter audio still fills one window.
+    closing = np.zeros(max(len(silence), model.window - len(silence)), np.int16)
+
+    def padded() -> Iterator[ArrayLike]:
+        yield silence
+        for chunk in chunks:
+            yield audio_module.prepare(chunk, model.sample_rate, model.sample_rate)
+        yield closing
+
+    middle = stream.window / 2 - len(silence)
+    for samples in padded():
+        first = stream.decisions
+        for index, scores in enumerate(stream.push(samples)):
+            detection = decider.update(scores, max(0.0, ((first + index) * stream.stride + middle) / model.sample_rate))
+            if detection is not None:
+                yield detection

@@ -1,0 +1,50 @@
+"""C declarations of the network, for the stream that runs it."""
+from libc.stdint cimport int8_t, int32_t
+
+from kwsrt.layers cimport (BinaryConv2d, BinaryLinear, ClassifierLayer, InputConv2d, Kernels, LinearLayer, MemoryLayer,
+                           Scratch, kws_kernels, kws_staircase)
+
+
+cdef struct Block:
+    MemoryLayer memory
+    LinearLayer expand, project
+    kws_staircase stairs
+    bint fused                   # whether the hidden layer goes through the staircase
+
+cdef struct Level:
+    int32_t count
+    Block *blocks
+    ClassifierLayer classifier
+
+# Every buffer of one inference.
+cdef struct Buffers:
+    float *image
+    float *conv1
+    float *conv2
+    float *x
+    float *m
+    float *hidden
+    float *logits
+    int8_t *classifier_q
+    int32_t *classifier_sums
+    Scratch scratch
+
+cdef class Workspace:
+    cdef void *_memory
+    cdef Buffers buffers
+
+cdef class Network:
+    cdef readonly Kernels kernels
+    cdef readonly int32_t frames, bins, classes
+    cdef readonly tuple levels
+    cdef readonly dict layers
+    cdef InputConv2d conv1
+    cdef BinaryConv2d conv2
+    cdef BinaryLinear fc1
+    cdef Level *_levels
+    cdef object _kept
+    cdef int32_t _steps, _width, _hidden
+
+    cdef Workspace workspace(self)
+    cdef inline void _run_block(self, const kws_kernels *k, const Block *block, Buffers *b) noexcept nogil
+    cdef void infer(self, int32_t level, const int8_t *features, Buffers *buffers, float *scores) noexcept nogil

@@ -1,0 +1,29 @@
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from kwsrt.layers import Kernels
+
+KERNEL: int
+STRIDE: int
+PAD: int
+
+class Workspace: ...
+
+class Network:
+    def __new__(cls, config: Mapping[str, Any], classes: int, tensors: Mapping[str, NDArray[Any]],
+                kernels: Kernels | None = None) -> Self: ...
+    @property
+    def kernels(self) -> Kernels: ...
+    @property
+    def frames(self) -> int: ...
+    @property
+    def bins(self) -> int: ...
+    @property
+    def classes(self) -> int: ...
+    @property
+    def levels(self) -> tuple[str, ...]: ...
+    def level_index(self, thin: str) -> int: ...
+    def run(self, features: ArrayLike, thin: str) -> NDArray[np.float32]: ...

@@ -1,0 +1,234 @@
+# cython: cdivision=True
+"""The network: a thinnable, 1-bit deep FSMN (BiFSMN, BiFSMNv2) from int8 features to scores.
+
+conv1 (int8) -> conv2 -> fc1 -> blocks of memory, expand, project -> classifier (int8) -> softmax. A thinning level runs
+some of the blocks: all levels share every weight and have norms of their own inside the blocks. The object is immutable;
+an inference works in a Workspace and in nothing else, so one network serves any number of threads.
+"""
+from libc.stdlib cimport calloc, free
+from libc.stdint cimport int16_t, uint8_t
+
+from kwsrt.layers cimport (Classifier, Memory, ScratchSize, Staircase, classifier_run, conv_run, conv_scratch, input_run,
+                           kws_padded_outputs, larger, linear_product, linear_run, linear_scratch, memory_run,
+                           memory_scratch, softmax)
+
+cdef extern from "<stdlib.h>" nogil:
+    void *aligned_alloc(size_t alignment, size_t size)
+
+import numpy as np
+
+from kwsrt.errors import OptionError, ThinError
+from kwsrt.layers import PackedWeights
+
+# Both convolutions of the family.
+KERNEL, STRIDE, PAD = 5, 2, 2
+
+
+cdef size_t _rounded(size_t size) noexcept nogil:
+    return (size + 63) // 64 * 64
+
+
+cdef class Workspace:
+    """The memory of one inference: reuse it, from one thread at a time. Network.run makes its own."""
+
+    def __dealloc__(self):
+        free(self._memory)
+
+
+cdef class Network:
+    """A packed network, ready to run.
+
+    Parameters
+    ----------
+    config : dict, the `network` part of a model file's manifest (kwsrt.format says what it holds).
+    classes : number of labels.
+    tensors : dict of arrays by the names of kwsrt.format.tensor_specs; 1-bit weights are used in place, not copied, where
+        the kernels read the file's order.
+    kernels : layers.Kernels or None for the best of this CPU (or KWSRT_ISA).
+
+    Attributes
+    ----------
+    levels : names of the thinning levels. layers : the layer objects by name: conv1, conv2, fc1, and for every level that
+        runs them blocks.I.memory.LEVEL, blocks.I.expand.LEVEL, blocks.I.project.LEVEL, classifier.LEVEL.
+
+    Raises
+    ------
+    OptionError : tensors whose sizes or values cannot be run.
+    """
+
+    def __cinit__(self, config, int classes, tensors, kernels=None):
+        self.kernels = kernels or Kernels()
+        self.frames, self.bins, self.classes = config["frames"], config["bins"], classes
+        self._width, self._hidden = config["width"], config["hidden"]
+        self.levels = tuple(config["levels"])
+        self._levels = <Level *>calloc(len(self.levels), sizeof(Level))
+        self._kept = [tensors]
+        planes, scales = config["planes"], tensors["scales"]
+        self.conv1 = InputConv2d(tensors["conv1.weight"], height=self.frames, width=self.bins, stride=STRIDE, pad=PAD,
+                                 kernels=self.kernels, **_epilogue(tensors, "conv1"))
+        height, width = self.conv1.layer.conv.out_height, self.conv1.layer.conv.out_width
+        weights = PackedWeights(tensors["conv2.weight"], KERNEL * KERNEL * config["conv1"], config["conv2"], self.kernels)
+        self.conv2 = BinaryConv2d(
+            weights, height=height, width=width, channels=config["conv1"], kernel=KERNEL, stride=STRIDE, pad=PAD,
+            threshold=tensors["conv2.threshold"], scale=scales[0], planes=planes, **_epilogue(tensors, "conv2"))
+        self._steps = self.conv2.layer.out_height
+        bands = self.conv2.layer.out_width
+        weights = PackedWeights(tensors["fc1.weight"], bands * config["conv2"], self._width, self.kernels)
+        self.fc1 = BinaryLinear(weights, threshold=np.tile(tensors["fc1.threshold"], bands), scale=scales[1],
+                                planes=planes, **_epilogue(tensors, "fc1"))
+        shared = [(PackedWeights(tensors[f"blocks.{i}.expand.weight"], self._width, self._hidden, self.kernels),
+                   PackedWeights(tensors[f"blocks.{i}.project.weight"], self._hidden, self._width, self.kernels),
+                   _memory_signs(tensors[f"blocks.{i}.memory.weight"], config["taps"], self._width))
+                  for i in range(config["blocks"])]
+        self.layers = {"conv1": self.conv1, "conv2": self.conv2, "fc1": self.fc1}
+        for index, (name, blocks) in enumerate(config["levels"].items()):
+            self._add_level(index, name, blocks, shared, tensors, planes)
+
+    def _add_level(self, int index, name, blocks, shared, tensors, int planes):
+        cdef Level *level = &self._levels[index]
+        cdef Memory memory
+        cdef BinaryLinear expand, project
+        cdef Staircase stairs
+        cdef Classifier classifier
+        scales = tensors["scales"]
+        level.blocks = <Block *>calloc(max(1, len(blocks)), sizeof(Block))
+        level.count = <int32_t>len(blocks)
+        for position, i in enumerate(blocks):
+            expand_weights, project_weights, signs = shared[i]
+            project_scale = scales[4 + 3 * i]
+            memory = Memory(signs, threshold=tensors[f"blocks.{i}.memory.threshold"], scale=scales[2 + 3 * i], planes=planes,
+                            kernels=self.kernels, **_epilogue(tensors, f"blocks.{i}.memory", name))
+            expand = BinaryLinear(expand_weights, threshold=tensors[f"blocks.{i}.expand.threshold"], scale=scales[3 + 3 * i],
+                                  planes=planes, **_epilogue(tensors, f"blocks.{i}.expand", name))
+            project = BinaryLinear(project_weights, threshold=0.0, scale=project_scale, planes=planes,
+                                   **_epilogue(tensors, f"blocks.{i}.project", name))
+            level.blocks[position] = Block(memory=memory.layer, expand=expand.layer, project=project.layer, fused=False)
+            self.layers |= {f"blocks.{i}.memory.{name}": memory, f"blocks.{i}.expand.{name}": expand,
+                            f"blocks.{i}.project.{name}": project}
+            hidden = _epilogue(tensors, f"blocks.{i}.expand", name)
+            if (hidden["slope"] >= 0).all():
+                stairs = Staircase(hidden["a"], hidden["b"], hidden["slope"], project_scale, planes,
+                                   (3 if planes == 2 else 1) * self._width)
+                level.blocks[position].stairs = stairs.stairs
+                level.blocks[position].fused = True
+                self._kept.append(stairs)
+        a, b = tensors[f"classifier.affine.{name}"]
+        classifier = Classifier(tensors["classifier.weight"], inverse_scale=scales[-1], a=a, b=b, kernels=self.kernels)
+        if classifier.layer.inputs != self._steps * self._width or classifier.layer.outputs != self.classes:
+            raise OptionError("classifier weights do not fit the network")
+        level.classifier = classifier.layer
+        self.layers[f"classifier.{name}"] = classifier
+
+    def __dealloc__(self):
+        if self._levels != NULL:
+            for i in range(len(self.levels)):
+                free(self._levels[i].blocks)
+            free(self._levels)
+
+    def level_index(self, thin):
+        """Position of a thinning level's name.
+
+        Raises
+        ------
+        ThinError : the network has no such level.
+        """
+        if thin not in self.levels:
+            raise ThinError(f"unknown thinning level {thin!r}: this model has {', '.join(self.levels)}")
+        return self.levels.index(thin)
+
+    def run(self, features, thin):
+        """Scores of int8 features (windows, frames, bins): float32 (windows, classes), each row sums to 1."""
+        cdef int32_t level = self.level_index(thin)
+        cdef const int8_t[:, :, ::1] q = np.ascontiguousarray(features, dtype=np.int8)
+        if q.shape[1] != self.frames or q.shape[2] != self.bins:
+            raise OptionError(f"expected features of shape (windows, {self.frames}, {self.bins})")
+        cdef Workspace work = self.workspace()
+        scores = np.empty((q.shape[0], self.classes), np.float32)
+        cdef float[:, ::1] out = scores
+        cdef Py_ssize_t i, count = q.shape[0]
+        with nogil:
+            for i in range(count):
+                self.infer(level, &q[i, 0, 0], &work.buffers, &out[i, 0])
+        return scores
+
+    cdef Workspace workspace(self):
+        cdef Buffers b
+        cdef ScratchSize size = larger(conv_scratch(&self.conv2.layer), linear_scratch(&self.fc1.layer, self._steps))
+        cdef Block *block
+        for index in range(len(self.levels)):
+            for position in range(self._levels[index].count):
+                block = &self._levels[index].blocks[position]
+                size = larger(size, memory_scratch(&block.memory, self._steps))
+                size = larger(size, linear_scratch(&block.expand, self._steps))
+                size = larger(size, linear_scratch(&block.project, self._steps))
+        cdef size_t floats[7]
+        floats[0] = (self.frames + 2 * PAD) * self.conv1.layer.conv.width
+        floats[1] = self.conv2.layer.height * self.conv2.layer.width * self.conv2.layer.channels
+        floats[2] = self._steps * self.fc1.layer.product.inputs
+        floats[3] = floats[4] = self._steps * self._width
+        floats[5] = self._steps * self._hidden
+        floats[6] = self.classes
+        cdef size_t total = 0
+        for count in floats:
+            total += _rounded(sizeof(float) * count)
+        total += _rounded(floats[3]) + _rounded(sizeof(int32_t) * self.classes)
+        total += _rounded(size.q) + _rounded(size.codes) + _rounded(2 * size.sums)
+        work = Workspace()
+        work._memory = aligned_alloc(64, total)
+        if work._memory == NULL:
+            raise MemoryError()
+        cdef char *cursor = <char *>work._memory
+        cdef float **pointers[7]
+        pointers[:] = [&b.image, &b.conv1, &b.conv2, &b.x, &b.m, &b.hidden, &b.logits]
+        for i in range(7):
+            pointers[i][0] = <float *>cursor
+            cursor += _rounded(sizeof(float) * floats[i])
+        b.classifier_q = <int8_t *>cursor
+        cursor += _rounded(floats[3])
+        b.classifier_sums = <int32_t *>cursor
+        cursor += _rounded(sizeof(int32_t) * self.classes)
+        b.scratch.q = <int8_t *>cursor
+        cursor += _rounded(size.q)
+        b.scratch.codes = <uint8_t *>cursor
+        cursor += _rounded(size.codes)
+        b.scratch.sums = <int16_t *>cursor
+        work.buffers = b
+        return work
+
+    cdef void infer(self, int32_t level, const int8_t *features, Buffers *b, float *scores) noexcept nogil:
+        cdef const kws_kernels *k = self.kernels.table
+        cdef const Level *chosen = &self._levels[level]
+        cdef int32_t i
+        input_run(k, &self.conv1.layer, features, b.image, b.conv1)
+        conv_run(k, &self.conv2.layer, b.conv1, b.scratch, b.conv2)
+        linear_run(k, &self.fc1.layer, b.conv2, self._steps, NULL, b.scratch, b.x)
+        for i in range(chosen.count):
+            self._run_block(k, &chosen.blocks[i], b)
+        classifier_run(k, &chosen.classifier, b.x, b.classifier_q, b.classifier_sums, b.logits)
+        softmax(b.logits, self.classes, scores)
+
+    cdef inline void _run_block(self, const kws_kernels *k, const Block *block, Buffers *b) noexcept nogil:
+        """x -> m = memory(x) + x -> x = project(expand(m)) + m."""
+        memory_run(k, &block.memory, b.x, self._steps, b.scratch, b.m)
+        k.levels(&block.expand.quantizer, b.m, self._steps, self._width, b.scratch.q)
+        linear_product(k, &block.expand, b.scratch.q, self._steps, b.scratch)
+        if block.fused:
+            k.staircase(&block.stairs, b.scratch.sums, self._steps, self._hidden, b.scratch.q)
+        else:
+            k.affine(&block.expand.epilogue, b.scratch.sums, NULL, self._steps, self._hidden, b.hidden)
+            k.levels(&block.project.quantizer, b.hidden, self._steps, self._hidden, b.scratch.q)
+        linear_product(k, &block.project, b.scratch.q, self._steps, b.scratch)
+        k.affine(&block.project.epilogue, b.scratch.sums, b.m, self._steps, self._width, b.x)
+
+
+def _epilogue(tensors, layer, level=None):
+    """a, b and slope of a layer (of one thinning level) as BinaryLinear takes them."""
+    a, b = tensors[f"{layer}.affine" if level is None else f"{layer}.affine.{level}"].astype(np.float32)
+    slope = np.broadcast_to(tensors[f"{layer}.slope"].astype(np.float32), a.shape)
+    return {"a": a, "b": b, "slope": slope}
+
+
+def _memory_signs(bits, taps, channels):
+    """int8 (channels, taps) of +1 and -1 from the file's bits, tap after tap."""
+    ones = np.unpackbits(bits, count=taps * channels, bitorder="little").reshape(taps, channels)
+    return (2 * ones.astype(np.int8) - 1).T

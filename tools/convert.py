@@ -1,0 +1,319 @@
+"""Convert a trained checkpoint or an ONNX graph into a packed 1-bit model file.
+
+    python tools/convert.py CHECKPOINT.pt OUT.kws            (needs torch)
+    python tools/convert.py MODEL.onnx OUT.kws               (needs onnx and onnxruntime, no torch)
+    python tools/convert.py MODEL.kws --onnx MODEL.onnx      (the same network in standard ONNX operators)
+
+The conversion proves that the weights are 1-bit, folds norms and scales, packs, and then replays the source against the
+packed file on real audio: layer by layer, each packed layer fed with what the source fed its own, and end to end. It fails,
+naming the layer, where a difference is more than the rounding of the stored float16 numbers explains.
+"""
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if not __package__:  # run as a script: make `tools` importable
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from kwsrt import audio
+from kwsrt import format as file_format
+from kwsrt.errors import KwsrtError
+from kwsrt.frontend import FrontEnd
+from kwsrt.network import Network
+from tools.folding import ConversionError, build_network, fold, load_checkpoint
+
+Array = NDArray[Any]
+RECORDINGS = Path(__file__).resolve().parent.parent / "tests" / "recordings"
+# a, b and slope are stored with 11 significant bits each; sums of three such roundings stay below this share.
+ROUNDING = 3 * 2.0 ** -11
+TOP_LEVEL_LAYERS = ("conv1", "conv2", "fc1")
+
+
+# --- inputs to replay ------------------------------------------------------------------------------------------------
+
+def replay_windows(paths: list[Path], frontend: FrontEnd, frames: int, most: int) -> tuple[Array, Array]:
+    """Windows of real audio, evenly spread over the recordings: float32 features and int8 q, (windows, frames, width)."""
+    files = [file for path in paths
+             for file in (sorted(f for f in path.rglob("*") if f.suffix in (".wav", ".flac"))
+                          if path.is_dir() else [path])]
+    windows = []
+    for file in files:
+        samples, rate = audio.read(file)
+        features = frontend.features(audio.prepare(samples, rate, frontend.sample_rate))
+        windows += [features[start:start + frames] for start in range(0, len(features) - frames + 1, frames // 4)]
+    if not windows:
+        raise ConversionError("no audio of at least a second to replay: name recordings with --audio")
+    chosen = np.stack([windows[i] for i in np.linspace(0, len(windows) - 1, min(most, len(windows))).astype(int)])
+    return chosen, np.stack([frontend.quantize(window) for window in chosen])
+
+
+# --- replay, layer by layer ------------------------------------------------------------------------------------------
+
+def source_activations(network: Any, q: Array, level: str, indices: list[int]) -> tuple[dict[str, Array], Array]:
+    """What every quantiser of the training network is given for int8 features q, by layer name, and the logits."""
+    import torch
+
+    seen: dict[str, Array] = {}
+    layers = {"conv2": network.conv2, "fc1": network.fc1, "classifier": network.classifier} | {
+        f"blocks.{i}.{part}": getattr(network.blocks[i], part) for i in indices
+        for part in ("memory", "expand", "project")}
+
+    def catcher(name: str) -> Any:
+        def catch(_module: Any, inputs: tuple[Any, ...]) -> None:
+            seen[name] = inputs[0].detach().numpy().copy()
+        return catch
+
+    hooks = [layer.act.register_forward_pre_hook(catcher(name)) for name, layer in layers.items()]
+    try:
+        with torch.no_grad():
+            logits = network(torch.from_numpy(q), only=level)[level]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen, logits.numpy()
+
+
+def _allowed(y: Array, a: Array, inputs_near_a_step: int, largest_sum: float) -> Array:
+    """Bound of |packed - source|: rounded a, b and slope, and inputs so near a quantiser's step that rounding moves them."""
+    size = np.maximum(np.abs(y), np.abs(a) * largest_sum * 0.1)
+    bound: Array = ROUNDING * size + 1e-4 + 2.0 * np.abs(a) * inputs_near_a_step
+    return bound
+
+
+def _near_a_step(x: Array, threshold: Array, scale: float, planes: int) -> int:
+    """How many activations lie so near a step that the float16 rounding of the threshold can move them across."""
+    margin = np.abs(threshold) * 2.0 ** -10 + 1e-5
+    distance = x - threshold
+    steps = (0.0,) if planes == 1 else (-scale, 0.0, scale)
+    return int(sum((np.abs(distance - step) <= margin).sum() for step in steps))
+
+
+def compare_layers(source: Any, packed: Network, tensors: Mapping[str, Array], config: Mapping[str, Any],
+                   q: Array, most: int) -> dict[str, float]:
+    """Largest difference of every layer's output, each packed layer fed with the source's own input.
+
+    Raises
+    ------
+    ConversionError : a difference beyond rounding, naming the layer.
+    """
+    differences: dict[str, float] = {}
+    planes, scales = config["planes"], tensors["scales"]
+
+    def check(name: str, got: Array, want: Array, a: Array, near: int, inputs: int) -> None:
+        error = np.abs(got.astype(np.float64) - want)
+        differences[name] = max(differences.get(name, 0.0), float(error.max()))
+        excess = error - _allowed(want, a, near, inputs * (3 if planes == 2 else 1))
+        if excess.max() > 0:
+            raise ConversionError(f"{name}: the packed layer differs by {error.max():.3g} from the checkpoint's, "
+                                  "more than rounding explains")
+
+    for level, indices in config["levels"].items():
+        for window in q[:most]:
+            seen, _ = source_activations(source, window[None], level, indices)
+            order = ["conv2", "fc1", *(f"blocks.{i}.{part}" for i in indices for part in ("memory", "expand", "project")),
+                     "classifier"]
+            chain = [seen[name][0] for name in order]
+            check("conv1", packed.layers["conv1"](window), chain[0], tensors["conv1.affine"][0], 0, 25 * 127)
+            for position, name in enumerate(order[:-1]):
+                x, want = chain[position], chain[position + 1]
+                index = position if position < 2 else 2 + 3 * int(name.split(".")[1]) + ("memory", "expand", "project"
+                                                                                         ).index(name.split(".")[2])
+                threshold = np.asarray(tensors.get(f"{name}.threshold", np.zeros(1)), np.float64)
+                near = _near_a_step(x, threshold, float(scales[index]), planes)
+                key = name if name in TOP_LEVEL_LAYERS else f"{name}.{level}"
+                affine = tensors[f"{name}.affine" if name in TOP_LEVEL_LAYERS else f"{name}.affine.{level}"]
+                rows = x.reshape(len(x), -1) if name == "fc1" else x
+                layer = packed.layers[key]
+                got = layer(rows, chain[position - 1].reshape(len(rows), -1)) if name.endswith("project") else layer(rows)
+                check(name, got, want.reshape(got.shape), affine[0].astype(np.float64), near, rows[0].size)
+    return differences
+
+
+# --- report ----------------------------------------------------------------------------------------------------------
+
+def layer_sizes(specs: list[file_format.TensorSpec], network: Mapping[str, Any]) -> list[tuple[str, int, int, int]]:
+    """(layer, weights, bits a weight, bytes in the file with all its parameters) of every layer."""
+    width, hidden = network["width"], network["hidden"]
+    counts = {"conv1": 25 * network["conv1"], "conv2": 25 * network["conv1"] * network["conv2"],
+              "fc1": network["bins"] // 4 * network["conv2"] * width}
+    for i in range(network["blocks"]):
+        counts |= {f"blocks.{i}.memory": width * network["taps"], f"blocks.{i}.expand": width * hidden,
+                   f"blocks.{i}.project": width * hidden}
+    rows = []
+    for name, count in counts.items():
+        rows.append((name, count, 8 if name == "conv1" else 1,
+                     sum(spec.size for spec in specs if spec.name.startswith(f"{name}."))))
+    head = [spec for spec in specs if spec.name.startswith("classifier.")]
+    rows.append(("classifier", int(np.prod(head[0].shape)), 8, sum(spec.size for spec in head)))
+    return rows
+
+
+def report(data: bytes, differences: Mapping[str, float], scores: Mapping[str, float], agreement: Mapping[str, float],
+           windows: int, notes: list[str]) -> str:
+    """The conversion report as text."""
+    manifest = file_format.parse(data).manifest
+    specs = file_format.tensor_specs(manifest["network"], len(manifest["labels"]), manifest["verify"])
+    lines = [f"{'layer':<20}{'weights':>9}{'bits':>6}{'bytes':>9}{'ratio':>8}{'difference':>12}"]
+    total = 0
+    for name, count, bits, size in layer_sizes(specs, manifest["network"]):
+        total += count
+        shown = f"{differences[name]:.2e}" if name in differences else "-"
+        lines.append(f"{name:<20}{count:>9,}{bits:>6}{size:>9,}{4 * count / size:>8.1f}{shown:>12}")
+    lines.append(f"{'whole file':<20}{total:>9,}{'':>6}{len(data):>9,}{4 * total / len(data):>8.1f}")
+    lines.append("bytes: weights with thresholds, affines and slopes of all levels; ratio: float32 weights to bytes")
+    for level, largest in scores.items():
+        lines.append(f"scores, {level}: largest difference {largest:.2e}, same label in "
+                     f"{agreement[level]:.1%} of {windows} windows")
+    return "\n".join(lines + notes)
+
+
+# --- the conversion --------------------------------------------------------------------------------------------------
+
+def _manifest(labels: list[str], frontend: Mapping[str, Any], network: Mapping[str, Any], name: str, threshold: float,
+              training: Any, source: Path) -> dict[str, Any]:
+    return {"name": name, "labels": labels, "frontend": dict(frontend), "network": dict(network), "verify": 2,
+            "threshold": threshold, "training": training,
+            "provenance": {"source": source.name, "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+                           "converted": date.today().isoformat()}}
+
+
+def _with_vectors(manifest: dict[str, Any], tensors: dict[str, Array], frontend: FrontEnd, q: Array) -> dict[str, Array]:
+    """The tensors with the input and score vectors that `kwsrt info --verify` replays."""
+    network = Network(manifest["network"], len(manifest["labels"]), tensors)
+    features = np.stack([q[0], q[len(q) // 2]])
+    span = (network.frames - 1) * frontend.hop + frontend.window
+    heard = frontend.quantized(file_format.verification_audio(span))[None]
+    levels = list(manifest["network"]["levels"])
+    return tensors | {
+        "verify.features": features,
+        "verify.scores": np.stack([network.run(features, level) for level in levels], axis=1),
+        "verify.audio_scores": np.stack([network.run(heard, level)[0] for level in levels])}
+
+
+def _softmax(logits: Array) -> Array:
+    e = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    result: Array = e / e.sum(axis=1, keepdims=True)
+    return result
+
+
+def convert_checkpoint(path: Path, options: argparse.Namespace) -> tuple[bytes, str]:
+    """A .pt checkpoint to the bytes of a file and the report."""
+    checkpoint = load_checkpoint(path)
+    source = build_network(checkpoint)
+    network = checkpoint["network"]
+    tensors, notes = fold(source, network, rebinarize=options.rebinarize)
+    frontend = FrontEnd(**checkpoint["frontend"])
+    _, q = replay_windows(options.audio, frontend, network["frames"], options.windows)
+    manifest = _manifest(checkpoint["labels"], checkpoint["frontend"], network, options.name, options.threshold,
+                         checkpoint.get("train"), path)
+    tensors = _with_vectors(manifest, tensors, frontend, q)
+    data = file_format.write(manifest, tensors)
+    packed = Network(network, len(checkpoint["labels"]), file_format.parse(data).tensors)
+    differences = {} if notes else compare_layers(source, packed, tensors, network, q, 8)
+    scores, agreement = {}, {}
+    for level, indices in network["levels"].items():
+        want = _softmax(source_activations(source, q, level, indices)[1])
+        got = packed.run(q, level)
+        scores[level] = float(np.abs(got - want).max())
+        agreement[level] = float((got.argmax(1) == want.argmax(1)).mean())
+    return data, report(data, differences, scores, agreement, len(q), notes)
+
+
+def convert_onnx(path: Path, options: argparse.Namespace) -> tuple[bytes, str]:
+    """An .onnx graph to the bytes of a file and the report."""
+    try:
+        import onnxruntime
+
+        from tools import onnx_graph
+    except ImportError:
+        raise ConversionError("ONNX models need onnx and onnxruntime: pip install kwsrt[convert]") from None
+    model = onnx_graph.read_model(path)
+    kept, tensors, notes = onnx_graph.restore(model, rebinarize=options.rebinarize)
+    frontend = FrontEnd(**kept["frontend"])
+    features, q = replay_windows(options.audio, frontend, kept["network"]["frames"], options.windows)
+    manifest = _manifest(kept["labels"], kept["frontend"], kept["network"], options.name, options.threshold,
+                         kept.get("training"), path)
+    data = file_format.write(manifest, _with_vectors(manifest, tensors, frontend, q))
+    packed = Network(kept["network"], len(kept["labels"]), file_format.parse(data).tensors)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    scores, agreement = {}, {}
+    for level in kept["network"]["levels"]:
+        want = session.run([f"scores.{level}"], {"features": features})[0]
+        got = packed.run(q, level)
+        scores[level] = float(np.abs(got - want).max())
+        agreement[level] = float((got.argmax(1) == want.argmax(1)).mean())
+        if scores[level] > 1e-4 and not notes:
+            raise ConversionError(f"level {level}: the packed file's scores differ by {scores[level]:.2g} from the graph's: "
+                                  "the graph computes something else than its initializers say")
+    return data, report(data, {}, scores, agreement, len(q), notes)
+
+
+def export_onnx(file: file_format.ModelFile, out: Path) -> None:
+    """Write the network of a packed file as ONNX."""
+    try:
+        import onnx
+
+        from tools import onnx_graph
+    except ImportError:
+        raise ConversionError("--onnx needs onnx: pip install kwsrt[convert]") from None
+    onnx.save(onnx_graph.export(file.manifest, file.tensors), str(out))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="convert.py", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="CHECKPOINT.pt, MODEL.onnx, or MODEL.kws for --onnx alone")
+    parser.add_argument("out", type=Path, nargs="?", help="the packed file to write, OUT.kws")
+    parser.add_argument("--onnx", type=Path, metavar="OUT.onnx", help="write the packed network as ONNX too")
+    parser.add_argument("--name", help="name of the model (default: the output's file name)")
+    parser.add_argument("--threshold", type=float, default=0.8, help="detection threshold the file declares (%(default)s)")
+    parser.add_argument("--audio", type=Path, nargs="+", default=[RECORDINGS],
+                        help="recordings, or folders of them, to replay (default: tests/recordings)")
+    parser.add_argument("--windows", type=int, default=64, help="windows of that audio to replay (%(default)s)")
+    parser.add_argument("--rebinarize", action="store_true",
+                        help="convert weights that are not 1-bit all the same, and say what changed")
+    parser.add_argument("--json", action="store_true", help="print the report as a JSON string")
+    return parser
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what the options say. Raises KwsrtError."""
+    if not options.source.exists():
+        raise ConversionError(f"{options.source}: no such file")
+    if options.source.suffix == ".kws":
+        if options.out is not None or options.onnx is None:
+            raise ConversionError("a .kws file is packed already: give --onnx OUT.onnx, and no OUT.kws")
+        export_onnx(file_format.read(options.source), options.onnx)
+        return
+    if options.out is None:
+        raise ConversionError("give the packed file to write: OUT.kws")
+    options.name = options.name or options.out.stem
+    convert = convert_onnx if options.source.suffix == ".onnx" else convert_checkpoint
+    data, text = convert(options.source, options)
+    options.out.write_bytes(data)
+    if options.onnx is not None:
+        export_onnx(file_format.parse(data), options.onnx)
+    print(json.dumps(text) if options.json else text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; 0, or 2 after a one-line message."""
+    options = _parser().parse_args(arguments)
+    try:
+        run(options)
+    except (KwsrtError, OSError) as error:
+        print(f"convert.py: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Quantisers with hand-written gradients. In all of them sign(0) is +1.
+
+Each forward pass is the arithmetic of the runtime (comparisons, no divisions), each backward pass is one of:
+"learned": gradient 1 inside a window that grows with the learned scale, threshold and scale learned (after the Learning
+Propagation Binarizer of BiFSMNv2; the scale's gradient is that of LSQ); "ste": the plain straight-through estimator,
+gradient 1 where |x - t| <= 1, the scale is not learned.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+METHODS = ("learned", "ste")
+
+
+def levels_of(distance: Tensor, scale: Tensor, planes: int) -> Tensor:
+    """q of x - threshold: -1, +1 (one plane) or -3, -1, +1, +3 (two), float32 of the same shape."""
+    if planes == 1:
+        return torch.where(distance >= 0, 1.0, -1.0)
+    # one step per passed boundary: the same comparisons as 2*b1 + b2, without the nested choice
+    first = torch.where(distance >= 0, 1.0, -1.0)
+    return first + torch.where(distance >= scale, 1.0, -1.0) + torch.where(distance >= -scale, 1.0, -1.0)
+
+
+class ActivationQuantizer(torch.autograd.Function):
+    """value = scale * q (one plane) or scale/2 * q (two planes), q from x - threshold.
+
+    x [..., channels], threshold broadcastable to it or None, scale a positive scalar."""
+
+    @staticmethod
+    def forward(ctx, x, threshold, scale, planes, method):
+        distance = x if threshold is None else x - threshold
+        ctx.save_for_backward(distance, scale, threshold)
+        ctx.planes, ctx.method = planes, method
+        return levels_of(distance, scale, planes) * (scale if planes == 1 else scale * 0.5)
+
+    @staticmethod
+    def backward(ctx, grad):
+        distance, scale, threshold = ctx.saved_tensors
+        learned = ctx.method == "learned"
+        inside = distance.abs() < (2 * scale if learned else torch.ones_like(scale))
+        grad_x = torch.where(inside, grad, 0.0)
+        grad_threshold = grad_scale = None
+        if threshold is not None:
+            grad_threshold = -grad_x.sum_to_size(threshold.shape)
+        if learned:
+            unit = levels_of(distance, scale, ctx.planes) * (1.0 if ctx.planes == 1 else 0.5)
+            slope = torch.where(inside, unit - distance / scale, unit)
+            grad_scale = (grad * slope).sum() * distance.numel() ** -0.5
+        return grad_x, grad_threshold, grad_scale, None, None
+
+
+class Int8Quantizer(torch.autograd.Function):
+    """value = scale * clip(rint(x / scale), -127, 127), learned scale (a positive scalar), LSQ gradient."""
+
+    @staticmethod
+    def forward(ctx, x, scale):
+        ctx.save_for_backward(x, scale)
+        return torch.clamp(torch.round(x * (1 / scale)), -127, 127) * scale
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, scale = ctx.saved_tensors
+        ratio = x * (1 / scale)
+        q = torch.clamp(torch.round(ratio), -127, 127)
+        inside = ratio.abs() <= 127
+        slope = torch.where(inside, q - ratio, q)
+        return torch.where(inside, grad, 0.0), (grad * slope).sum() * (127 * x.numel()) ** -0.5
+
+
+class WeightBinarizer(torch.autograd.Function):
+    """alpha[o] * sign(w - mean of its output channel), alpha the mean magnitude of w - mean.
+
+    weight [outputs, ...]. A norm follows every binary layer, so alpha is no more than a unit and gets no gradient; the
+    latent weights get the gradient as it is, 0 beyond four times alpha so that none runs away."""
+
+    @staticmethod
+    def forward(ctx, weight, centred):
+        axes = tuple(range(1, weight.dim()))
+        deviation = weight - weight.mean(axes, keepdim=True) if centred else weight
+        alpha = deviation.abs().mean(axes, keepdim=True)
+        ctx.save_for_backward(deviation, alpha)
+        ctx.centred = centred
+        return torch.where(deviation >= 0, alpha, -alpha)
+
+    @staticmethod
+    def backward(ctx, grad):
+        deviation, alpha = ctx.saved_tensors
+        grad = torch.where(deviation.abs() <= 4 * alpha, grad, 0.0)
+        if ctx.centred:
+            grad = grad - grad.mean(tuple(range(1, grad.dim())), keepdim=True)
+        return grad, None
+
+
+class Int8Weight(torch.autograd.Function):
+    """Round-to-nearest int8 weights, one scale per output (largest magnitude / 127); gradient straight through."""
+
+    @staticmethod
+    def forward(ctx, weight):
+        axes = tuple(range(1, weight.dim()))
+        scale = weight.abs().amax(axes, keepdim=True).clamp_min(1e-12) / 127
+        return torch.clamp(torch.round(weight / scale), -127, 127) * scale
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+def quantize_activation(x: Tensor, threshold: Tensor | None, scale: Tensor, planes: int, method: str) -> Tensor:
+    """See ActivationQuantizer. ValueError for another number of planes than 1 or 2, or another method."""
+    if planes not in (1, 2) or method not in METHODS:
+        raise ValueError(f"planes {planes}, method {method!r}")
+    return ActivationQuantizer.apply(x, threshold, scale, planes, method)
+
+
+def quantize_int8(x: Tensor, scale: Tensor) -> Tensor:
+    """See Int8Quantizer."""
+    return Int8Quantizer.apply(x, scale)
+
+
+def binarize_weight(weight: Tensor, centred: bool = True) -> Tensor:
+    """See WeightBinarizer."""
+    return WeightBinarizer.apply(weight, centred)
+
+
+def int8_weight(weight: Tensor) -> Tensor:
+    """See Int8Weight."""
+    return Int8Weight.apply(weight)

@@ -1,0 +1,406 @@
+"""Speech Commands folders to cached int8 features for training and validation.
+
+Every clip is augmented several times on the waveform when the cache is made; the cache keeps a few frames more than the
+network sees, so that training can still shift in time by cropping. A cache folder's name is a hash of all that went
+into it. Samples come as groups (see GROUPS), so that training can set how much of each it wants.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+from kwsrt.frontend import FrontEnd
+from scipy.fft import irfft, next_fast_len, rfft
+
+COMMANDS = "yes no up down left right on off stop go".split()
+DIGITS = "zero one two three four five six seven eight nine".split()
+OTHERS = "backward bed bird cat dog follow forward happy house learn marvin sheila tree visual wow".split()
+UNKNOWN, SILENCE = "_unknown_", "_silence_"
+LABEL_SETS = {"12": [*COMMANDS, UNKNOWN, SILENCE], "20": COMMANDS + DIGITS, "35": COMMANDS + DIGITS + OTHERS}
+#: where a training sample comes from: a recorded clip, a synthetic voice, a keyword mostly outside the window,
+#: a cut of a long recording (speech or noise), a clip of a folder whose labels are not trusted
+GROUPS = ("recorded", "synthetic", "partial", "long", "suspect")
+RATE = 16000
+NOISE_FOLDER = "_background_noise_"
+DEFAULT_FRONTEND = {
+    "kind": "log-mel",
+    "sample_rate": RATE,
+    "window": 1024,
+    "hop": 480,
+    "n_fft": 1024,
+    "bins": 32,
+    "n_mfcc": 0,
+    "fmin": 20.0,
+    "fmax": 7600.0,
+    "floor": 1e-7,
+    "offset": -12.0,
+    "step": 0.5,
+}
+
+
+@dataclass
+class DataConfig:
+    """What to read and how to augment it. Times are samples at 16 kHz, levels dB."""
+
+    root: str = ""
+    voices: list[str] = field(default_factory=list)  #: further Speech Commands folders, of synthetic voices
+    speech: list[str] = field(default_factory=list)  #: folders of long recordings without keywords: _unknown_
+    noise: list[str] = field(default_factory=list)  #: folders of long noise recordings: _silence_ and mixing
+    suspects: list[str] = field(default_factory=list)  #: folders below root whose clips may hide a keyword
+    labels: list[str] = field(default_factory=lambda: list(LABEL_SETS["12"]))
+    frontend: dict = field(default_factory=lambda: dict(DEFAULT_FRONTEND))
+    frames: int = 32
+    margin: int = 4  #: extra frames cached on each side
+    target: int = 9000  #: augmented samples wanted per keyword
+    unknown_target: int = 2500  #: the same, per word of the unknown class
+    most_variants: int = 22  #: of one keyword clip
+    most_unknown_variants: int = 14  #: of one clip of an unknown word
+    suspect_variants: int = 3
+    voice_variants: int = 6
+    partials: int = 15000
+    speech_cuts: int = 15000
+    silence_cuts: int = 10000
+    hold_out: int = 4  #: every n-th long speech recording is kept out of training, for false-alarm counts
+    seed: int = 1
+
+    def key(self, part: str) -> str:
+        """Hash over everything that changes a part's cached features: part name, dash, 16 hex digits."""
+        values = asdict(self)
+        if part == "recorded":
+            del values["voices"], values["voice_variants"]
+        digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+        return f"{part}-{digest[:16]}"
+
+
+@dataclass
+class Samples:
+    """Cached features. `features` int8 [n, frames, bins]; the other arrays [n]: `label` index into the labels,
+    `group` index into GROUPS, `slack` frames a crop may move away from the middle, `source` index of the clip."""
+
+    features: np.ndarray
+    label: np.ndarray
+    group: np.ndarray
+    slack: np.ndarray
+    source: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def labels_of(name: str) -> list[str]:
+    """Labels of a named set ("12", "20", "35") or of a comma-separated word list. ValueError if empty or repeated."""
+    labels = LABEL_SETS.get(name) or [word.strip() for word in name.split(",") if word.strip()]
+    if len(labels) < 2 or len(set(labels)) != len(labels):
+        raise ValueError(f"need at least two different labels, got {name!r}")
+    return list(labels)
+
+
+def scan(root: str | Path) -> dict[str, list[tuple[str, Path]]]:
+    """Clips of a Speech Commands folder by split: {"training" | "validation" | "testing": [(word, path), ...]}.
+
+    The splits are the folder's validation_list.txt and testing_list.txt. FileNotFoundError if there is no clip."""
+    root = Path(root)
+    listed = {}
+    for split in ("validation", "testing"):
+        file = root / f"{split}_list.txt"
+        if file.exists():
+            listed.update((line.strip(), split) for line in file.read_text().splitlines() if line.strip())
+    clips: dict[str, list[tuple[str, Path]]] = {"training": [], "validation": [], "testing": []}
+    for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(("_", "."))):
+        for path in sorted(folder.glob("*.wav")):
+            clips[listed.get(f"{folder.name}/{path.name}", "training")].append((folder.name, path))
+    if not any(clips.values()):
+        raise FileNotFoundError(f"no <word>/*.wav below {root}")
+    return clips
+
+
+def read_audio(path: str | Path) -> np.ndarray:
+    """Samples of a mono or multi-channel 16 kHz file as float32 [n] in -1..1. ValueError at another rate."""
+    samples, rate = sf.read(path, dtype="float32", always_2d=True)
+    if rate != RATE:
+        raise ValueError(f"{path}: {rate} Hz, need {RATE}")
+    return samples.mean(axis=1)
+
+
+def long_files(folders: list[str]) -> list[Path]:
+    """Audio files in folders (not below them), sorted by name."""
+    kinds = {".wav", ".flac", ".opus", ".ogg"}
+    return sorted(p for folder in folders for p in Path(folder).iterdir() if p.suffix in kinds)
+
+
+def split_noise(recording: np.ndarray, training: bool) -> np.ndarray:
+    """The first four fifths of a noise recording train, the rest validates."""
+    cut = len(recording) * 4 // 5
+    return recording[:cut] if training else recording[cut:]
+
+
+def change_speed(samples: np.ndarray, speed: float) -> np.ndarray:
+    """Resampled by the FFT so that it plays `speed` times as fast (pitch moves too). float32 [n] -> [n/speed]."""
+    size = next_fast_len(len(samples))
+    wanted = max(2, round(size / speed))
+    spectrum = rfft(samples, size)[: wanted // 2 + 1]
+    return irfft(spectrum, wanted)[: round(len(samples) / speed)].astype(np.float32) * np.float32(wanted / size)
+
+
+def levels(samples: np.ndarray) -> tuple[float, float]:
+    """RMS of the loudest and of the quietest tenth of the 20 ms frames: a clip's speech and floor levels."""
+    frames = samples[: len(samples) // 320 * 320].reshape(-1, 320)
+    if not len(frames):
+        return 1e-4, 1e-4
+    rms = np.sort(np.sqrt((frames * frames).mean(axis=1)))
+    part = max(1, len(rms) // 10)
+    return float(rms[-2 * part :].mean()) + 1e-5, float(rms[:part].mean()) + 1e-6
+
+
+def active_span(samples: np.ndarray) -> tuple[int, int]:
+    """First and last sample of the word by energy (within 20 dB of the loudest 20 ms frame)."""
+    frames = samples[: len(samples) // 320 * 320].reshape(-1, 320)
+    if not len(frames):
+        return 0, len(samples)
+    energy = (frames * frames).mean(axis=1)
+    loud = np.flatnonzero(energy > energy.max() * 0.01)
+    return (int(loud[0]) * 320, (int(loud[-1]) + 1) * 320) if len(loud) else (0, len(samples))
+
+
+def random_cut(recordings: list[np.ndarray], length: int, rng: np.random.Generator) -> np.ndarray:
+    """A random piece, float32 [length], of a random recording (repeated where it is too short)."""
+    recording = recordings[rng.integers(len(recordings))]
+    if len(recording) < length:
+        recording = np.tile(recording, -(-length // max(1, len(recording))))
+    start = rng.integers(len(recording) - length + 1)
+    return recording[start : start + length]
+
+
+class Augmenter:
+    """Makes features int8 [frames + 2 margin, bins] out of clips and recordings (see DataConfig)."""
+
+    def __init__(self, config: DataConfig, noises: list[np.ndarray]):
+        self.frontend = FrontEnd(**config.frontend)
+        self.noises = noises
+        hop, window = config.frontend["hop"], config.frontend["window"]
+        self.length = (config.frames + 2 * config.margin - 1) * hop + window
+        self.seen = (config.frames - 1) * hop + window
+
+    def finish(self, canvas: np.ndarray, loudness: float, rng: np.random.Generator) -> np.ndarray:
+        """Noise in six of ten cases at 0 to 30 dB under `loudness`, gain, 16-bit rounding, features."""
+        if self.noises and rng.random() < 0.6:
+            noise = random_cut(self.noises, self.length, rng)
+            rms = float(np.sqrt((noise * noise).mean())) + 1e-6
+            canvas = canvas + noise * np.float32(loudness / rms * 10 ** (-rng.uniform(0, 30) / 20))
+        if rng.random() < 0.8:
+            canvas = canvas * np.float32(10 ** (rng.uniform(-15, 6) / 20))
+        return self.quantized(canvas)
+
+    def quantized(self, canvas: np.ndarray) -> np.ndarray:
+        """Features of float32 samples as a 16-bit recording would give them."""
+        return self.frontend.quantized(np.clip(np.rint(canvas * 32768), -32768, 32767).astype(np.int16))
+
+    def place(self, clip: np.ndarray, start: int, rng: np.random.Generator) -> np.ndarray:
+        """Clip at `start` (may be negative) of a canvas whose rest is zeros or noise at the clip's floor."""
+        canvas = np.zeros(self.length, np.float32)
+        if self.noises and rng.random() < 0.5:
+            noise = random_cut(self.noises, self.length, rng)
+            rms = float(np.sqrt((noise * noise).mean())) + 1e-6
+            floor = min(levels(clip)[1], 0.02)
+            canvas = noise * np.float32(floor / rms * 10 ** (rng.uniform(-6, 6) / 20))
+        first, last = max(0, start), min(self.length, start + len(clip))
+        canvas[first:last] = clip[first - start : last - start]
+        return canvas
+
+    def word(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A whole word: random speed, start moved by up to 30 ms (crops move it further)."""
+        if rng.random() < 0.7:
+            clip = change_speed(clip, rng.uniform(0.85, 1.15))
+        start = (self.length - len(clip)) // 2 + int(rng.integers(-480, 481))
+        return self.finish(self.place(clip, start, rng), levels(clip)[0], rng)
+
+    def partial(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """At most 35 % of a word (15 % at least), at the end or at the start of the window the network sees."""
+        first, last = active_span(clip)
+        visible = round((last - first) * rng.uniform(0.15, 0.35))
+        edge = (self.length - self.seen) // 2
+        if rng.random() < 0.6:
+            start = edge + self.seen - visible - first
+        else:
+            start = edge + visible - last
+        return self.finish(self.place(clip, start, rng), levels(clip)[0], rng)
+
+    def cut(self, recordings: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+        """A second of continuous speech."""
+        piece = random_cut(recordings, self.length, rng)
+        return self.finish(piece, levels(piece)[0], rng)
+
+    def silence(self, rng: np.random.Generator) -> np.ndarray:
+        """Background noise at a random gain, two noises together, or almost digital silence."""
+        kind = rng.random()
+        if kind < 0.08 or not self.noises:
+            return self.quantized(rng.standard_normal(self.length).astype(np.float32) * 10 ** rng.uniform(-7, -4))
+        canvas = random_cut(self.noises, self.length, rng)
+        if kind > 0.8:
+            canvas = canvas + random_cut(self.noises, self.length, rng)
+        return self.quantized(canvas * np.float32(10 ** (rng.uniform(-45, 6) / 20)))
+
+
+def _start_worker(config: DataConfig, noises: list[np.ndarray], speech: list[np.ndarray]) -> None:
+    global _augmenter, _speech
+    _augmenter, _speech = Augmenter(config, noises), speech
+
+
+def _work(job: tuple) -> np.ndarray:
+    """Features [variants, frames, bins] of one job (kind, path or None, variants, seed)."""
+    kind, path, variants, seed = job
+    rng = np.random.default_rng(seed)
+    if kind == "silence":
+        return np.stack([_augmenter.silence(rng) for _ in range(variants)])
+    if kind == "speech":
+        return np.stack([_augmenter.cut(_speech, rng) for _ in range(variants)])
+    clip = read_audio(path)
+    make = _augmenter.partial if kind == "partial" else _augmenter.word
+    return np.stack([make(clip, rng) for _ in range(variants)])
+
+
+def _plan(config: DataConfig, part: str) -> list[tuple]:
+    """(kind, path, variants, label, group, slack) for everything a part ("recorded", "synthetic") of the cache holds."""
+    labels, margin = config.labels, config.margin
+    index = {label: i for i, label in enumerate(labels)}
+    unknown = index.get(UNKNOWN)
+    plan = []
+    if part == "synthetic":
+        for root in config.voices:
+            for word, path in scan(root)["training"]:
+                label = index.get(word, unknown)
+                if label is not None:
+                    plan.append(("word", path, config.voice_variants, label, 1, margin))
+        return plan
+    clips = scan(config.root)["training"]
+    by_word: dict[str, list[Path]] = {}
+    for word, path in clips:
+        by_word.setdefault(word, []).append(path)
+    for word, paths in by_word.items():
+        if word in config.suspects:
+            group, variants = 4, config.suspect_variants
+        elif word in index:
+            group, variants = 0, min(config.most_variants, -(-config.target // len(paths)))
+        else:
+            group, variants = 0, min(config.most_unknown_variants, -(-config.unknown_target // len(paths)))
+        label = index.get(word, unknown)
+        if label is not None:
+            plan += [("word", path, variants, label, group, margin) for path in paths]
+    if unknown is not None:
+        keywords = [path for word, path in clips if word in index]
+        rng = np.random.default_rng(config.seed)
+        chosen = rng.choice(len(keywords), min(len(keywords), config.partials), replace=False) if keywords else []
+        each = max(1, config.partials // max(1, len(chosen)))
+        plan += [("partial", keywords[i], each, unknown, 2, 1) for i in chosen]
+        if config.speech:
+            plan += [("speech", None, 50, unknown, 3, margin)] * (config.speech_cuts // 50)
+    if SILENCE in index:
+        plan += [("silence", None, 50, index[SILENCE], 3, margin)] * (-(-config.silence_cuts // 50))
+    return plan
+
+
+def _noises(config: DataConfig, training: bool) -> list[np.ndarray]:
+    files = long_files([str(f) for f in [Path(config.root) / NOISE_FOLDER, *config.noise] if Path(f).is_dir()])
+    return [split_noise(read_audio(f), training) for f in files]
+
+
+def training_samples(config: DataConfig, cache: str | Path, workers: int = 2, log=lambda text: None) -> Samples:
+    """Training features [n, frames + 2 margin, bins], made and cached below `cache` if not there yet.
+
+    The source numbers of synthetic clips follow those of the recorded ones."""
+    parts = [_training_part(config, part, Path(cache), workers, log)
+             for part in ("recorded", "synthetic")[: 2 if config.voices else 1]]
+    if len(parts) > 1:
+        parts[1].source += 1 + parts[0].source.max()
+    return Samples(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Samples)})
+
+
+def _training_part(config: DataConfig, part: str, cache: Path, workers: int, log) -> Samples:
+    folder = cache / config.key(part)
+    if not folder.exists():
+        plan = _plan(config, part)
+        counts = np.array([job[2] for job in plan])
+        total, frames = int(counts.sum()), config.frames + 2 * config.margin
+        log(f"making {total} samples of {len(plan)} sources in {folder}")
+        unfinished = folder.with_name(folder.name + f".{os.getpid()}.tmp")
+        unfinished.mkdir(parents=True)
+        out = np.lib.format.open_memmap(
+            unfinished / "features.npy", "w+", np.int8, (total, frames, config.frontend["bins"])
+        )
+        kept = [f for i, f in enumerate(long_files(config.speech)) if i % config.hold_out != config.hold_out - 1]
+        state = (config, _noises(config, True), [read_audio(f) for f in kept])
+        jobs = [(job[0], job[1], job[2], (config.seed, i)) for i, job in enumerate(plan)]
+        at = 0
+        with multiprocessing.get_context("fork").Pool(workers, _start_worker, state) as pool:
+            for made in pool.imap(_work, jobs, chunksize=16):
+                out[at : at + len(made)] = made
+                at += len(made)
+        out.flush()
+        per_clip = {"label": 3, "group": 4, "slack": 5}
+        meta = {name: np.repeat([job[column] for job in plan], counts) for name, column in per_clip.items()}
+        np.savez(unfinished / "meta.npz", source=np.repeat(np.arange(len(plan)), counts), **meta)
+        (unfinished / "config.json").write_text(json.dumps(asdict(config), indent=1))
+        if folder.exists():
+            shutil.rmtree(unfinished)
+        else:
+            unfinished.rename(folder)
+    meta = np.load(folder / "meta.npz")
+    return Samples(np.load(folder / "features.npy", mmap_mode="r"), **{k: meta[k] for k in meta.files})
+
+
+def middle(samples: np.ndarray, length: int) -> np.ndarray:
+    """The middle `length` samples, zero padded evenly first where there are fewer (as the runtime does)."""
+    if len(samples) < length:
+        before = (length - len(samples)) // 2
+        samples = np.pad(samples, (before, length - len(samples) - before))
+    start = (len(samples) - length) // 2
+    return samples[start : start + length]
+
+
+def validation_samples(config: DataConfig, cache: str | Path, split: str = "validation") -> dict[str, Samples]:
+    """{"recorded": ..., "synthetic": ...}: unchanged clips of a split, features int8 [n, frames, bins].
+
+    Silence (a tenth of a word's clips, at least 10, of the noise kept out of training) belongs to "recorded". Words of
+    `suspects` are left out; "synthetic" is missing where there are no voices."""
+    folder = Path(cache) / f"{split}-{config.key('validation')}"
+    index = {label: i for i, label in enumerate(config.labels)}
+    length = (config.frames - 1) * config.frontend["hop"] + config.frontend["window"]
+    result = {}
+    for group, roots in enumerate(([config.root], config.voices)):
+        if not roots:
+            continue
+        file = folder / f"{GROUPS[group]}.npz"
+        if not file.exists():
+            frontend = FrontEnd(**config.frontend)
+            waves, label = [], []
+            for root in roots:
+                for word, path in scan(root)[split]:
+                    wanted = index.get(word, index.get(UNKNOWN))
+                    if word not in config.suspects and wanted is not None:
+                        waves.append(middle(sf.read(path, dtype="int16")[0], length))
+                        label.append(wanted)
+            noises = _noises(config, False)
+            if group == 0 and SILENCE in index and noises:
+                rng = np.random.default_rng(config.seed)
+                for _ in range(max(10, round(0.1 * len(label) / len(index)))):
+                    cut = random_cut(noises, length, rng) * rng.uniform(0, 1)
+                    waves.append(np.rint(cut * 32767).astype(np.int16))
+                    label.append(index[SILENCE])
+            folder.mkdir(parents=True, exist_ok=True)
+            features = np.stack([frontend.quantized(w) for w in waves])
+            with open(folder / f".{os.getpid()}.tmp", "wb") as fh:
+                np.savez(fh, features=features, label=np.array(label))
+            os.replace(folder / f".{os.getpid()}.tmp", file)
+        saved = np.load(file)
+        count = len(saved["label"])
+        zeros = np.zeros(count, np.int64)
+        result[GROUPS[group]] = Samples(saved["features"], saved["label"], zeros + group, zeros, np.arange(count))
+    return result
