@@ -130,15 +130,15 @@ def microphone(device: int | str | None = None, *, sample_rate: int = 16000) -> 
         import sounddevice
     except OSError as error:
         raise MicrophoneError(f"{error}; on Debian and Raspberry Pi OS run: sudo apt install libportaudio2") from None
-    # The callback runs in PortAudio's thread: it only copies. A reader that falls 30 s behind is told so.
-    chunks: queue.Queue[bytes | None] = queue.Queue(maxsize=1000)
+    # The callbacks run in PortAudio's thread: they only copy, never wait. A reader that falls 30 s behind is told so.
+    chunks: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     overflow = False
 
     def copy(data: Any, frames: int, time: Any, status: Any) -> None:
         nonlocal overflow
-        try:
-            chunks.put_nowait(bytes(data))
-        except queue.Full:
+        if chunks.qsize() < 1000:
+            chunks.put(bytes(data))
+        else:
             overflow = True
 
     try:

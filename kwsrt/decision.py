@@ -63,7 +63,7 @@ class Decider:
         self._recent: deque[NDArray[Any]] = deque(maxlen=self._smoothing)
         self._run = 0
         self._leader = -1
-        self._disarmed = -1
+        self._armed = np.ones(len(self._labels), bool)
         self._last_time = -np.inf
 
     def update(self, scores: NDArray[np.float32], time: float) -> Detection | None:
@@ -83,9 +83,8 @@ class Decider:
         over = bool(smooth[best] >= self._limits[best])
         self._run = self._run + 1 if over and best == self._leader else int(over)
         self._leader = best if over else -1
-        if self._disarmed >= 0 and smooth[self._disarmed] < self._limits[self._disarmed]:
-            self._disarmed = -1
-        if self._run < self._patience or best == self._disarmed or time - self._last_time < self._refractory:
+        self._armed |= smooth < self._limits
+        if self._run < self._patience or not self._armed[best] or time - self._last_time < self._refractory:
             return None
-        self._disarmed, self._last_time = best, time
+        self._armed[best], self._last_time = False, time
         return Detection(self._labels[best], float(smooth[best]), time)

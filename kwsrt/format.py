@@ -28,10 +28,10 @@ Tensors
 -------
 1-bit weights are uint8 [outputs / 16][2 * inputs / 16][16] as layers.pack_weights says (memories: bits, tap after tap).
 A layer computes y = a*n + b and PReLU from its integer sum n: `affine` is [a, b], `slope` the PReLU's. `threshold`
-shifts the activations before they are quantised, `scales` holds the quantisers' scales: conv2, fc1, then memory, expand,
-project of every block, and last the inverse scale of the classifier's int8 input. Inside the blocks there is one
-`affine` for every level that runs the block. `verify.*` are int8 features and their scores at every level, and the scores of the
-samples that `verification_audio` makes.
+shifts the activations before they are quantised, `scales` holds the quantisers' scales: conv2, fc1, then memory,
+expand, project of every block, and last the inverse scale of the classifier's int8 input. Inside the blocks there is
+one `affine` for every level that runs the block. `verify.*` are int8 features and their scores at every level, and the
+scores of the samples that `verification_audio` makes.
 """
 import hashlib
 import json

@@ -3,7 +3,7 @@ from typing import Self, TypedDict
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-class Options(TypedDict):
+class _Options(TypedDict):
     kind: str
     sample_rate: int
     window: int
@@ -24,7 +24,7 @@ class FrontEnd:
                 n_fft: int = 1024, bins: int = 32, n_mfcc: int = 0, fmin: float = 20.0, fmax: float = 7600.0,
                 floor: float = 1e-7, offset: float = -12.0, step: float = 0.5) -> Self: ...
     @property
-    def options(self) -> Options: ...
+    def options(self) -> _Options: ...
     @property
     def sample_rate(self) -> int: ...
     @property

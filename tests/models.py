@@ -24,9 +24,9 @@ def make_model(seed: int = 0, planes: int = 2, labels: tuple[str, ...] = LABELS,
     frontend : options that differ from FrontEnd's defaults. manifest : further keys, e.g. {"threshold": 0.5}.
     network_overrides : parts of the network that differ from the small one below, e.g. width=20, levels={"full": [0]}.
     """
+    levels = {"full": [0, 1, 2, 3], "half": [1, 3], "quarter": [3]}
     network = {"family": "dfsmn", "frames": 32, "bins": 32, "conv1": 4, "conv2": 8, "width": 24, "hidden": 40,
-               "blocks": 4, "taps": 5, "planes": planes, "levels": {"full": [0, 1, 2, 3], "half": [1, 3], "quarter": [3]},
-               **network_overrides}
+               "blocks": 4, "taps": 5, "planes": planes, "levels": levels, **network_overrides}
     options = FrontEnd(**{"bins": network["bins"], **(frontend or {})}).options
     whole = {"name": name, "labels": list(labels), "frontend": options, "network": network, "verify": VECTORS,
              "training": {"data": "none: random weights"}, "licence": "Apache-2.0", **(manifest or {})}

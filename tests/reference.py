@@ -125,10 +125,12 @@ def input_conv2d(weights, image, *, stride, pad, a, b, slope):
 
 def classifier(weights, x, *, inverse_scale, a, b):
     """Logits of float32 (inputs,): int8 quantisation, exact product, a*n + b."""
-    q = np.rint(np.clip(np.asarray(x, np.float32) * np.float32(inverse_scale), -127, 127)).astype(np.int64)
+    with np.errstate(over="ignore"):
+        scaled = np.asarray(x, np.float32) * np.float32(inverse_scale)
+    q = np.rint(np.clip(scaled, -127, 127)).astype(np.int64)
     n = weights.astype(np.int64) @ q
-    scaled = np.asarray(a, np.float32) * n.astype(np.float32)
-    return scaled + np.asarray(b, np.float32)
+    weighted = np.asarray(a, np.float32) * n.astype(np.float32)
+    return weighted + np.asarray(b, np.float32)
 
 
 def softmax(logits):
@@ -152,33 +154,42 @@ def unpack_memory(packed, taps, channels):
     return np.where(packed[at // 8] >> (at % 8) & 1, 1, -1).astype(np.int8)
 
 
-def network_scores(config, tensors, features_q, level):
-    """Scores of one window: int8 (frames, bins) -> float32 (classes,), from the tensors of a .kws file."""
-    planes, width, hidden, taps = (config[key] for key in ("planes", "width", "hidden", "taps"))
+def unpack_all(config, tensors):
+    """Signs of every 1-bit layer of a .kws file, by the layer's name."""
+    width, hidden, bands = config["width"], config["hidden"], config["bins"] // 4
+    signs = {"conv2": unpack(tensors["conv2.weight"], KERNEL * KERNEL * config["conv1"], config["conv2"]),
+             "fc1": unpack(tensors["fc1.weight"], bands * config["conv2"], width)}
+    for name in (f"blocks.{i}" for i in range(config["blocks"])):
+        signs[f"{name}.memory"] = unpack_memory(tensors[f"{name}.memory.weight"], config["taps"], width)
+        signs[f"{name}.expand"] = unpack(tensors[f"{name}.expand.weight"], width, hidden)
+        signs[f"{name}.project"] = unpack(tensors[f"{name}.project.weight"], hidden, width)
+    return signs
+
+
+def network_scores(config, tensors, signs, features_q, level):
+    """Scores of one window, int8 (frames, bins) -> float32 (classes,), from a file's tensors and their `unpack_all`."""
     scales = tensors["scales"]
 
     def ending(layer, norm=""):
         a, b = tensors[f"{layer}.affine{norm}"].astype(np.float32)
         return {"a": a, "b": b, "slope": tensors[f"{layer}.slope"].astype(np.float32)}
 
-    def threshold(layer):
-        return tensors[f"{layer}.threshold"].astype(np.float32)
+    def quantiser(layer, scale):
+        threshold = tensors[f"{layer}.threshold"].astype(np.float32)
+        return {"threshold": threshold, "scale": scale, "planes": config["planes"]}
 
     x = input_conv2d(tensors["conv1.weight"], features_q, stride=STRIDE, pad=PAD, **ending("conv1"))
-    signs = unpack(tensors["conv2.weight"], KERNEL * KERNEL * config["conv1"], config["conv2"])
-    x = conv2d(signs, x, kernel=KERNEL, stride=STRIDE, pad=PAD, threshold=threshold("conv2"), scale=scales[0],
-               planes=planes, **ending("conv2"))
-    steps, bands, channels = x.shape
-    signs = unpack(tensors["fc1.weight"], bands * channels, width)
-    x = linear(signs, x.reshape(steps, -1), threshold=np.tile(threshold("fc1"), bands), scale=scales[1], planes=planes,
-               **ending("fc1"))
+    x = conv2d(signs["conv2"], x, kernel=KERNEL, stride=STRIDE, pad=PAD, **quantiser("conv2", scales[0]),
+               **ending("conv2"))
+    steps, bands, _ = x.shape
+    options = quantiser("fc1", scales[1])
+    options["threshold"] = np.tile(options["threshold"], bands)
+    x = linear(signs["fc1"], x.reshape(steps, -1), **options, **ending("fc1"))
     for i in config["levels"][level]:
-        name, norm = f"blocks.{i}", f".{level}"
-        m = memory(unpack_memory(tensors[f"{name}.memory.weight"], taps, width), x, threshold=threshold(f"{name}.memory"),
-                   scale=scales[2 + 3 * i], planes=planes, **ending(f"{name}.memory", norm))
-        h = linear(unpack(tensors[f"{name}.expand.weight"], width, hidden), m, threshold=threshold(f"{name}.expand"),
-                   scale=scales[3 + 3 * i], planes=planes, **ending(f"{name}.expand", norm))
-        x = linear(unpack(tensors[f"{name}.project.weight"], hidden, width), h, threshold=0.0, scale=scales[4 + 3 * i],
-                   planes=planes, residual=m, **ending(f"{name}.project", norm))
+        layer, norm = [f"blocks.{i}.{name}" for name in ("memory", "expand", "project")], f".{level}"
+        m = memory(signs[layer[0]], x, **quantiser(layer[0], scales[2 + 3 * i]), **ending(layer[0], norm))
+        h = linear(signs[layer[1]], m, **quantiser(layer[1], scales[3 + 3 * i]), **ending(layer[1], norm))
+        x = linear(signs[layer[2]], h, threshold=0.0, scale=scales[4 + 3 * i], planes=config["planes"], residual=m,
+                   **ending(layer[2], norm))
     a, b = tensors[f"classifier.affine.{level}"]
     return softmax(classifier(tensors["classifier.weight"], x.reshape(-1), inverse_scale=scales[-1], a=a, b=b))

@@ -71,7 +71,7 @@ def test_equals_the_definition(options, signal):
 @pytest.mark.parametrize("options", [o for o in OPTIONS.values() if "kind" not in o])
 @pytest.mark.parametrize("signal", TONES)
 def test_equals_the_definition_beside_a_loud_tone(options, signal):
-    # A float32 transform leaves an error of about 2^-24 of the loudest amplitude r in every bin. Where a band is so much
+    # A float32 transform leaves an error of about 2^-24 of the loudest amplitude in every bin. Where a band is so much
     # quieter that this shows, 1e-4 dB gives way to what that error makes of 10 log10(energy).
     frontend, whole = build(options)
     got, want = frontend.features(TONES[signal]), reference.features(TONES[signal], whole)
@@ -166,7 +166,8 @@ def test_frame_i_depends_on_its_samples_alone():
         assert same_bits(frontend.features(samples[i * 480:i * 480 + 1024])[0], whole[i])
 
 
-@pytest.mark.parametrize(("samples", "frames"), [(0, 0), (1, 0), (1023, 0), (1024, 1), (1503, 1), (1504, 2), (15904, 32)])
+@pytest.mark.parametrize(("samples", "frames"), [(0, 0), (1, 0), (1023, 0), (1024, 1), (1503, 1), (1504, 2),
+                                                 (15904, 32)])
 def test_number_of_frames(samples, frames):
     frontend, _ = build({})
     assert frontend.features(np.zeros(samples, np.int16)).shape == (frames, 32)
@@ -198,19 +199,21 @@ def test_options_round_trip(options):
     assert again.options == frontend.options
     for key, value in whole.items():
         assert frontend.options[key] == (pytest.approx(value, rel=1e-6) if isinstance(value, float) else value)
-    assert (frontend.sample_rate, frontend.window, frontend.hop) == (whole["sample_rate"], whole["window"], whole["hop"])
+    for name in ("sample_rate", "window", "hop"):
+        assert getattr(frontend, name) == whole[name]
     assert frontend.width == (whole["n_mfcc"] or whole["bins"])
     assert same_bits(again.features(SIGNALS["noise"]), frontend.features(SIGNALS["noise"]))
 
 
 @pytest.mark.parametrize("options", [
-    {"kind": "plp"}, {"kind": None}, {"kind": "mfcc"}, {"kind": "log-mel", "n_mfcc": 13}, {"kind": "mfcc", "n_mfcc": 33},
-    {"kind": "mfcc", "n_mfcc": -1}, {"sample_rate": 0}, {"sample_rate": 3999}, {"sample_rate": -16000}, {"window": 0},
-    {"window": 15}, {"window": 1025}, {"window": -1}, {"hop": 0}, {"hop": -480}, {"hop": 65537}, {"n_fft": 1000},
-    {"n_fft": 0}, {"n_fft": 16384}, {"n_fft": -1024}, {"bins": 0}, {"bins": -1}, {"bins": 257}, {"bins": 64, "n_fft": 128, "window": 128},
-    {"fmin": -1.0}, {"fmin": 7600.0}, {"fmax": 8001.0}, {"fmin": float("nan")}, {"fmax": float("nan")},
-    {"fmax": float("inf")}, {"floor": 0.0}, {"floor": -1.0}, {"floor": float("nan")}, {"floor": float("inf")},
-    {"step": 0.0}, {"step": -0.5}, {"step": float("nan")}, {"offset": float("nan")}, {"offset": float("-inf")},
+    {"kind": "plp"}, {"kind": None}, {"kind": "mfcc"}, {"kind": "log-mel", "n_mfcc": 13}, {"kind": "mfcc",
+    "n_mfcc": 33}, {"kind": "mfcc", "n_mfcc": -1}, {"sample_rate": 0}, {"sample_rate": 3999}, {"sample_rate": -16000},
+    {"window": 0}, {"window": 15}, {"window": 1025}, {"window": -1}, {"hop": 0}, {"hop": -480}, {"hop": 65537},
+    {"n_fft": 1000}, {"n_fft": 0}, {"n_fft": 16384}, {"n_fft": -1024}, {"bins": 0}, {"bins": -1}, {"bins": 257},
+    {"bins": 64, "n_fft": 128, "window": 128}, {"fmin": -1.0}, {"fmin": 7600.0}, {"fmax": 8001.0},
+    {"fmin": float("nan")}, {"fmax": float("nan")}, {"fmax": float("inf")}, {"floor": 0.0}, {"floor": -1.0},
+    {"floor": float("nan")}, {"floor": float("inf")}, {"step": 0.0}, {"step": -0.5}, {"step": float("nan")},
+    {"offset": float("nan")}, {"offset": float("-inf")},
 ], ids=str)
 def test_options_outside_their_range(options):
     with pytest.raises(OptionError):
@@ -222,6 +225,9 @@ def test_unknown_options_and_types():
         build({"dither": 1.0})
     with pytest.raises(TypeError):
         build({"window": "1024"})
+    for name in ("sample_rate", "window", "hop", "bins"):
+        with pytest.raises((TypeError, OptionError)):  # never cut off to an integer without a word
+            build({name: reference.FRONTEND[name] + 0.5})
     with pytest.raises(OverflowError):
         build({"window": 1 << 40})
 

@@ -42,7 +42,6 @@ KWS_OPS(KWS_DECLARE)
 #define kws_staircase_neon kws_staircase_scalar
 #define kws_memory_neon kws_memory_scalar
 #define kws_affine_neon kws_affine_scalar
-#define kws_conv_neon kws_conv_scalar
 #define kws_to_int8_neon kws_to_int8_scalar
 #define kws_dense_neon kws_dense_scalar
 #endif

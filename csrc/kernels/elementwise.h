@@ -87,37 +87,6 @@ void KWS_FUNCTION(affine)(const kws_epilogue *epilogue, const int16_t *restrict 
     }
 }
 
-void KWS_FUNCTION(conv)(const kws_conv_args *args, const float *restrict image, float *restrict y)
-{
-    const kws_epilogue e = args->epilogue;
-    int32_t padded = kws_padded_outputs(args->outputs);
-    for (int32_t row = 0; row < args->out_height; ++row) {
-        for (int32_t column = 0; column < args->out_width; ++column, y += args->outputs) {
-            const float *patch = image + (row * args->width + column) * args->stride;
-            for (int32_t block = 0; block < padded; block += KWS_OUTPUT_BLOCK) {
-                float sums[KWS_OUTPUT_BLOCK] = {0};
-                const float *restrict w = args->weights + block;
-                for (int32_t i = 0; i < args->kernel; ++i) {
-                    for (int32_t j = 0; j < args->kernel; ++j, w += padded) {
-                        float x = patch[i * args->width + j];
-                        for (int32_t o = 0; o < KWS_OUTPUT_BLOCK; ++o) {
-                            sums[o] += w[o] * x;
-                        }
-                    }
-                }
-                for (int32_t o = 0; o < KWS_OUTPUT_BLOCK; ++o) {
-                    float value = e.a[block + o] * sums[o] + e.b[block + o];
-                    float bent = e.slope[block + o] * value;
-                    sums[o] = value >= 0.0f ? value : bent;
-                }
-                for (int32_t o = 0; o < KWS_OUTPUT_BLOCK && block + o < args->outputs; ++o) {
-                    y[block + o] = sums[o];
-                }
-            }
-        }
-    }
-}
-
 void KWS_FUNCTION(to_int8)(const float *restrict x, int32_t count, float inverse_scale, int8_t *restrict q)
 {
     /* Adding and taking off 1.5 * 2^23 rounds to the nearest integer, ties to even, in the default rounding mode. */

@@ -49,9 +49,8 @@ def measure(model: kwsrt.Model, thin: str) -> dict[str, Any]:
     """Median microseconds: of the front end (a frame, a decision), of the network, of a stream fed as a live one is."""
     second = verification_audio(model.sample_rate)
     samples = np.tile(second, SECONDS)
-    frames = model.frontend.features(samples)
-    features = model.frontend.quantize(frames[:model.network.frames])
-    windows = np.stack([np.roll(features, shift, axis=0) for shift in range(WINDOWS)])
+    frames = model.frontend.quantized(samples)
+    windows = np.resize(frames, (WINDOWS, model.network.frames, model.network.bins))
     stream = model.stream(thin=thin, stride=STRIDE)
     stream.push(np.resize(samples, stream.window))
     chunks = [samples[start:start + stream.stride] for start in range(0, len(samples) - stream.stride, stream.stride)]

@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
                "build here; try KWSRT_ISA=scalar, and report it")
         return 1
     if arguments.verify and not arguments.json:
-        print(f"verified: {facts['verify']} vectors and a test signal give the file's scores on {model.isa}, to the bit")
+        print(f"verified: {facts['verify']} vectors and a test signal give their scores on {model.isa}, to the bit")
     return 0
 
 

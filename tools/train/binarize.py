@@ -26,7 +26,7 @@ def levels_of(distance: Tensor, scale: Tensor, planes: int) -> Tensor:
 class ActivationQuantizer(torch.autograd.Function):
     """value = scale * q (one plane) or scale/2 * q (two planes), q from x - threshold.
 
-    x [..., channels], threshold broadcastable to it or None, scale a positive scalar."""
+    x [..., channels], threshold [channels] or None, scale a positive scalar."""
 
     @staticmethod
     def forward(ctx, x, threshold, scale, planes, method):
@@ -43,11 +43,12 @@ class ActivationQuantizer(torch.autograd.Function):
         grad_x = torch.where(inside, grad, 0.0)
         grad_threshold = grad_scale = None
         if threshold is not None:
-            grad_threshold = -grad_x.sum_to_size(threshold.shape)
+            grad_threshold = -grad_x.sum(tuple(range(grad.dim() - 1)))
         if learned:
             unit = levels_of(distance, scale, ctx.planes) * (1.0 if ctx.planes == 1 else 0.5)
             slope = torch.where(inside, unit - distance / scale, unit)
-            grad_scale = (grad * slope).sum() * distance.numel() ** -0.5
+            # per channel first: one pass over memory serves threshold and scale
+            grad_scale = (grad * slope).sum(tuple(range(grad.dim() - 1))).sum() * distance.numel() ** -0.5
         return grad_x, grad_threshold, grad_scale, None, None
 
 

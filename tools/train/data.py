@@ -17,12 +17,29 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
-from kwsrt.frontend import FrontEnd
 from scipy.fft import irfft, next_fast_len, rfft
 
-COMMANDS = "yes no up down left right on off stop go".split()
-DIGITS = "zero one two three four five six seven eight nine".split()
-OTHERS = "backward bed bird cat dog follow forward happy house learn marvin sheila tree visual wow".split()
+from kwsrt.frontend import FrontEnd
+
+COMMANDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"]
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+OTHERS = [
+    "backward",
+    "bed",
+    "bird",
+    "cat",
+    "dog",
+    "follow",
+    "forward",
+    "happy",
+    "house",
+    "learn",
+    "marvin",
+    "sheila",
+    "tree",
+    "visual",
+    "wow",
+]
 UNKNOWN, SILENCE = "_unknown_", "_silence_"
 LABEL_SETS = {"12": [*COMMANDS, UNKNOWN, SILENCE], "20": COMMANDS + DIGITS, "35": COMMANDS + DIGITS + OTHERS}
 #: where a training sample comes from: a recorded clip, a synthetic voice, a keyword mostly outside the window,
@@ -227,10 +244,7 @@ class Augmenter:
         first, last = active_span(clip)
         visible = round((last - first) * rng.uniform(0.15, 0.35))
         edge = (self.length - self.seen) // 2
-        if rng.random() < 0.6:
-            start = edge + self.seen - visible - first
-        else:
-            start = edge + visible - last
+        start = edge + self.seen - visible - first if rng.random() < 0.6 else edge + visible - last
         return self.finish(self.place(clip, start, rng), levels(clip)[0], rng)
 
     def cut(self, recordings: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
@@ -268,7 +282,7 @@ def _work(job: tuple) -> np.ndarray:
 
 
 def _plan(config: DataConfig, part: str) -> list[tuple]:
-    """(kind, path, variants, label, group, slack) for everything a part ("recorded", "synthetic") of the cache holds."""
+    """(kind, path, variants, label, group, slack) for all that a part ("recorded", "synthetic") of the cache holds."""
     labels, margin = config.labels, config.margin
     index = {label: i for i, label in enumerate(labels)}
     unknown = index.get(UNKNOWN)
@@ -316,8 +330,10 @@ def training_samples(config: DataConfig, cache: str | Path, workers: int = 2, lo
     """Training features [n, frames + 2 margin, bins], made and cached below `cache` if not there yet.
 
     The source numbers of synthetic clips follow those of the recorded ones."""
-    parts = [_training_part(config, part, Path(cache), workers, log)
-             for part in ("recorded", "synthetic")[: 2 if config.voices else 1]]
+    parts = [
+        _training_part(config, part, Path(cache), workers, log)
+        for part in ("recorded", "synthetic")[: 2 if config.voices else 1]
+    ]
     if len(parts) > 1:
         parts[1].source += 1 + parts[0].source.max()
     return Samples(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Samples)})

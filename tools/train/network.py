@@ -224,18 +224,21 @@ class Network(nn.Module):
             for i in range(config["blocks"])
         )
         self.classifier = Classifier(classes, width * config["frames"] // 4, planes, levels)
-        self.calibrating = False
+        self.calibrating = self.compiled_evaluation = False
         self._stem, self._block = stem_math, block_math
 
-    def compile(self) -> None:
-        """Use torch.compile for training passes (one graph for the stem, one for all blocks)."""
+    def compile(self, evaluation: bool = False) -> None:
+        """Use torch.compile for training passes (one graph for the stem, one for all blocks).
+
+        With `evaluation` for evaluation passes too, which pays where all batches have the same size."""
+        self.compiled_evaluation = evaluation
         self._stem = torch.compile(stem_math, dynamic=False)
         self._block = torch.compile(block_math, dynamic=False)
 
     def _run(self, part: str, x: Tensor, layers: list[Layer], weights: list[Tensor], level: str = "") -> Tensor:
         norms = [layer.norm_of(level) for layer in layers]
         # the compiled graphs take tensors and not modules: one graph serves all blocks
-        if self.calibrating or not self.training:
+        if self.calibrating or not (self.training or self.compiled_evaluation):
             math = stem_math if part == "stem" else block_math
             acts = [layer.act for layer in layers]
         else:
@@ -292,7 +295,7 @@ class Classifier(nn.Module):
 
     def __init__(self, classes: int, inputs: int, planes: int, levels):
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(classes, inputs) * inputs**-0.5)
+        self.weight = nn.Parameter(torch.randn(classes, inputs) * (0.1 * inputs**-0.5))
         self.bias = PerLevel({level: nn.Parameter(torch.zeros(classes)) for level in levels})
         self.act = Int8Activation() if planes else None
 

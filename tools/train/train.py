@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from . import binarize, data
 from .network import Network, default_config
+from .rounding import round_for_file
 
 log = logging.getLogger("train")
 LEVEL_WEIGHTS = {"full": 1.0, "half": 0.5, "quarter": 0.25}
@@ -319,24 +320,30 @@ class Run:
             log.info("%s: going on after epoch %d", stage.name, first)
         if self.compile:
             model.compile()
+            if teacher is not None:
+                teacher.compile(evaluation=True)
         accuracy: dict = {}
         began = time.monotonic() - spent
         for epoch in range(first, stage.epochs):
             use_suspects = epoch >= stage.suspects_from * stage.epochs
             kept = self.suspects(teacher or model) if use_suspects else None
-            loss = self.epoch(stage, model, teacher, optimizer, average, buckets(self.samples, self.labels, self.mix, kept), epoch)
+            parts = buckets(self.samples, self.labels, self.mix, kept)
+            loss = self.epoch(stage, model, teacher, optimizer, average, parts, epoch)
             seconds = time.monotonic() - began
-            state = average or model.state_dict()
+            last = epoch + 1 == stage.epochs
+            progress = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
+            if not last:
+                save({**progress, "epoch": epoch + 1, "seconds": seconds}, resume)
+            else:
+                if average is not None:
+                    model.load_state_dict(average)
+                average = None
+                round_for_file(model)
             text = f"{stage.name} epoch {epoch + 1}/{stage.epochs} loss {loss:.4f} {seconds:.0f} s"
-            if (epoch + 1) % stage.validate == 0 or epoch + 1 == stage.epochs:
+            if last or (epoch + 1) % stage.validate == 0:
                 accuracy = self.validate(model, average)
                 text += "".join(f" {name} {value:.4f}" for name, value in accuracy.items())
             log.info(text)
-            save(
-                {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average,
-                 "epoch": epoch + 1, "seconds": seconds},
-                resume,
-            )
             train = {
                 **self.provenance,
                 "recipe": {**dataclasses.asdict(stage), "mix": dataclasses.asdict(self.mix)},
@@ -344,11 +351,12 @@ class Run:
                 "samples": (epoch + 1) * (stage.samples // stage.batch) * stage.batch,
                 "seconds": round(seconds),
                 "validation": accuracy,
-                "date": datetime.date.today().isoformat(),
+                "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
                 "torch": str(torch.__version__),
             }
-            last = done if epoch + 1 == stage.epochs else self.out / f"{stage.name}.last.pt"
-            save(checkpoint(model, state, self.labels, self.settings.frontend, train), last)
+            state = average or model.state_dict()
+            values = checkpoint(model, state, self.labels, self.settings.frontend, train)
+            save(values, done if last else self.out / f"{stage.name}.last.pt")
         return done
 
     def validate(self, model: Network, average: dict | None) -> dict:

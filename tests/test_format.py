@@ -1,0 +1,398 @@
+"""The packed file: its layout as documented, and that nothing damaged or hostile is taken for a model."""
+import hashlib
+import json
+import struct
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kwsrt import format as file_format
+from kwsrt.errors import ModelFileError
+from kwsrt.model import Model, load
+from tests.models import make_model, make_tensors
+from tests.reference import same_bits
+
+pytestmark = pytest.mark.arm
+
+FILE = make_model(5, frontend={"window": 64, "hop": 64, "n_fft": 64, "bins": 8, "fmax": 8000.0}, frames=8, bins=8,
+                  width=8, hidden=8, blocks=2, levels={"full": [0, 1], "half": [1]})
+GOOD = file_format.parse(FILE)
+
+
+def sealed(manifest, body=None, *, version=1, magic=b"KWSRT\r\n\x1a", manifest_size=None, size=None):
+    """A file with a correct checksum around any manifest (an object, or bytes) and any bytes of tensors."""
+    text = manifest if isinstance(manifest, bytes) else json.dumps(manifest).encode()
+    if body is None:  # the good tensors, from the next multiple of 64
+        body = bytes(-(64 + len(text)) % 64) + FILE[tensor_start(FILE):]
+    whole = 64 + len(text) + len(body)
+    header = struct.pack("<8sIIQ8x", magic, version, len(text) if manifest_size is None else manifest_size,
+                         whole if size is None else size)
+    data = header + bytes(32) + text + body
+    return data[:32] + hashlib.sha256(data).digest() + data[64:]
+
+
+def tensor_start(data):
+    return -(-(64 + struct.unpack_from("<I", data, 12)[0]) // 64) * 64
+
+
+def with_manifest(path, value):
+    """The good manifest with one value replaced (or removed: ...); path: keys and indices."""
+    manifest = json.loads(json.dumps(GOOD.manifest))
+    at = manifest
+    for key in path[:-1]:
+        at = at[key]
+    if value is ...:
+        del at[path[-1]]
+    else:
+        at[path[-1]] = value
+    return manifest
+
+
+def refuse(data):
+    """The message with which a file is refused, by the parser or by the model; anything but ModelFileError fails."""
+    with pytest.raises(ModelFileError) as caught:
+        Model(file_format.parse(data))
+    message = str(caught.value)
+    assert message
+    assert "\n" not in message
+    return message
+
+
+# --- layout --------------------------------------------------------------------------------------------------------
+
+def test_layout_is_the_documented_one():
+    assert FILE[:8] == b"KWSRT\r\n\x1a"
+    assert int.from_bytes(FILE[8:12], "little") == 1
+    manifest_size = int.from_bytes(FILE[12:16], "little")
+    assert int.from_bytes(FILE[16:24], "little") == len(FILE)
+    assert FILE[24:32] == bytes(8)
+    assert FILE[32:64] == hashlib.sha256(FILE[:32] + bytes(32) + FILE[64:]).digest()
+    manifest = json.loads(FILE[64:64 + manifest_size].decode("utf-8"))
+    assert manifest == GOOD.manifest
+    at = 64 + manifest_size
+    specs = file_format.tensor_specs(manifest["network"], len(manifest["labels"]), manifest["verify"])
+    for spec in specs:
+        start = -(-at // 64) * 64
+        assert not any(FILE[at:start]), "zero bytes between tensors"
+        at = start + spec.size
+        values = np.frombuffer(FILE[start:at], spec.dtype).reshape(spec.shape)
+        assert same_bits(values, GOOD.tensors[spec.name])
+    assert at == len(FILE), "the file ends with the last tensor"
+
+
+def test_tensors_are_the_documented_ones():
+    # A network whose sizes all differ, so that no shape is right by accident.
+    network = {"frames": 20, "bins": 12, "conv1": 8, "conv2": 16, "width": 37, "hidden": 70, "blocks": 2, "taps": 7,
+               "levels": {"full": [0, 1], "half": [1]}}
+    specs = {s.name: (s.dtype.str, s.shape) for s in file_format.tensor_specs(network, 5, 3)}
+    assert next(iter(specs)) == "scales"
+    assert list(specs)[-3:] == ["verify.features", "verify.scores", "verify.audio_scores"]
+    assert specs["scales"] == ("<f4", (9,))
+    assert specs["conv1.weight"] == ("|i1", (25, 8))
+    assert specs["conv1.affine"] == ("<f4", (2, 8))
+    assert specs["conv1.slope"] == ("<f2", (8,))
+    assert specs["conv2.weight"] == ("|u1", (1, 26, 16))
+    assert specs["conv2.threshold"] == ("<f2", (8,))
+    assert specs["fc1.weight"] == ("|u1", (3, 6, 16))
+    assert specs["fc1.threshold"] == ("<f2", (16,))
+    assert specs["fc1.affine"] == ("<f2", (2, 37))
+    assert specs["blocks.1.memory.weight"] == ("|u1", (33,))
+    assert specs["blocks.1.expand.weight"] == ("|u1", (5, 6, 16))
+    assert specs["blocks.1.expand.slope"] == ("<f2", (1,))
+    assert specs["blocks.1.expand.affine.half"] == ("<f2", (2, 70))
+    assert specs["blocks.1.project.weight"] == ("|u1", (3, 10, 16))
+    assert "blocks.1.project.threshold" not in specs
+    assert "blocks.0.memory.affine.full" in specs
+    assert "blocks.0.memory.affine.half" not in specs
+    assert specs["classifier.weight"] == ("|i1", (5, 5 * 37))
+    assert specs["classifier.affine.half"] == ("<f4", (2, 5))
+    assert specs["verify.features"] == ("|i1", (3, 20, 12))
+    assert specs["verify.scores"] == ("<f4", (3, 2, 5))
+    assert specs["verify.audio_scores"] == ("<f4", (2, 5))
+
+
+def test_round_trip():
+    assert (GOOD.size, GOOD.checksum) == (len(FILE), FILE[32:64].hex())
+    assert file_format.write(GOOD.manifest, GOOD.tensors) == FILE
+    assert not any(tensor.flags.writeable for tensor in GOOD.tensors.values())
+    assert file_format.write(GOOD.manifest, make_tensors(5, GOOD.manifest)) == FILE, "the same seed, the same file"
+
+
+def test_tensors_are_read_in_place():
+    data = np.frombuffer(FILE, np.uint8)
+    file = file_format.parse(FILE)
+    assert all(np.shares_memory(tensor, data) for tensor in file.tensors.values())
+
+
+def test_text_of_the_manifest_is_kept():
+    manifest = {**GOOD.manifest, "name": "für zwölf ✓", "labels": ["да", "нет", "_x_", "ok"], "extra": {"a": [1, None]}}
+    again = file_format.parse(file_format.write(manifest, GOOD.tensors))
+    assert again.manifest == manifest
+    assert Model(again).labels == ("да", "нет", "_x_", "ok")
+
+
+def test_write_refuses_what_read_would():
+    with pytest.raises(ModelFileError, match=r"planes"):
+        file_format.write(with_manifest(["network", "planes"], 3), GOOD.tensors)
+    with pytest.raises(ModelFileError, match=r"conv1\.slope"):
+        file_format.write(GOOD.manifest, {k: v for k, v in GOOD.tensors.items() if k != "conv1.slope"})
+    with pytest.raises(ModelFileError, match="left"):
+        file_format.write(GOOD.manifest, {**GOOD.tensors, "left": np.zeros(1)})
+    for wrong in (np.zeros(5, np.float16), np.zeros(4, np.float32), np.zeros((4, 1), np.float16)):
+        with pytest.raises(ModelFileError, match=r"conv1\.slope"):
+            file_format.write(GOOD.manifest, {**GOOD.tensors, "conv1.slope": wrong})
+
+
+def test_verification_audio_is_fixed():
+    audio = file_format.verification_audio(16000)
+    assert (audio.dtype, audio.shape) == (np.int16, (16000,))
+    assert hashlib.sha256(audio.astype("<i2").tobytes()).hexdigest() == AUDIO_CHECKSUM
+    assert same_bits(file_format.verification_audio(100), audio[:100])
+
+
+AUDIO_CHECKSUM = "7730e99ac4252d4d9f8a8b7be142037e06e610cd1559fe64e5f4b42f662018c5"
+
+
+# --- damage --------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("flip", [0x01, 0x80, 0xff])
+def test_every_corrupted_byte(flip):
+    data = bytearray(FILE)
+    for i in range(len(FILE)):
+        data[i] ^= flip
+        with pytest.raises(ModelFileError):
+            file_format.parse(bytes(data))
+        data[i] ^= flip
+    assert bytes(data) == FILE
+
+
+def test_every_truncation():
+    for length in range(len(FILE)):
+        with pytest.raises(ModelFileError):
+            file_format.parse(FILE[:length])
+
+
+def test_truncations_with_a_correct_header():
+    start = tensor_start(FILE)
+    for length in [*range(0, start + 200), *range(start, len(FILE) - start, 61), len(FILE) - start - 1]:
+        refuse(sealed(GOOD.manifest, FILE[start:start + length]))
+
+
+def test_appended_bytes():
+    for extra in (b"\0", bytes(64), b"\n", FILE):
+        refuse(FILE + extra)
+        refuse(sealed(GOOD.manifest, FILE[tensor_start(FILE):] + extra))
+
+
+def test_foreign_files():
+    for data in (b"", b"KWSRT", b"RIFF" + bytes(100), bytes(1000), b"\x80\x04\x95" + bytes(80),
+                 b"PK\x03\x04" + bytes(80), FILE[1:], b"KWSRT\n\x1a" + FILE[7:], b"KWSRT\r\r\n\x1a" + FILE[8:]):
+        assert "not a kwsrt model file" in refuse(data)
+
+
+def test_messages_say_what_to_do():
+    assert "upgrade kwsrt" in refuse(sealed(GOOD.manifest, version=2))
+    assert "fetch the file again" in refuse(FILE[:-1])
+    assert "fetch the file again" in refuse(FILE[:-1] + bytes([FILE[-1] ^ 1]))
+    assert "checksum" in refuse(FILE[:-1] + bytes([FILE[-1] ^ 1]))
+    assert "upgrade kwsrt" in refuse(sealed(with_manifest(["network", "family"], "transformer")))
+
+
+def test_unreadable_files(tmp_path):
+    for path in (tmp_path / "none.kws", tmp_path, tmp_path / ("x" * 300 + ".kws"), tmp_path / "folder" / "model.kws"):
+        with pytest.raises(ModelFileError, match="cannot read"):
+            file_format.read(path)
+    huge = tmp_path / "huge.kws"
+    with huge.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ModelFileError, match=r"huge\.kws.*larger"):
+        file_format.read(huge)
+    damaged = tmp_path / "damaged.kws"
+    damaged.write_bytes(FILE[:100])
+    for reader in (file_format.read, load):
+        with pytest.raises(ModelFileError, match=r"damaged\.kws.*fetch the file again"):
+            reader(damaged)
+    with pytest.raises(ModelFileError, match=r"no model 'commands13'.*expected the path of a \.kws file"):
+        load("commands13")
+
+
+# --- hostile files: the checksum is right, the content is not --------------------------------------------------------
+
+def test_the_helper_builds_good_files():
+    assert file_format.parse(sealed(GOOD.manifest)).manifest == GOOD.manifest
+    assert Model(file_format.parse(sealed(GOOD.manifest))).verify() == 0.0
+
+
+def test_headers_that_lie():
+    for manifest_size in (0, 1, 63, 1 << 31, (1 << 32) - 1, len(FILE)):
+        refuse(sealed(GOOD.manifest, manifest_size=manifest_size))
+    for size in (0, 63, len(FILE) - 1, len(FILE) + 1, 1 << 63, (1 << 64) - 1):
+        refuse(sealed(GOOD.manifest, size=size))
+    for version in (0, 2, (1 << 32) - 1):
+        refuse(sealed(GOOD.manifest, version=version))
+
+
+TEXTS = {
+    "empty": b"", "not JSON": b"{", "two values": b"{} {}", "null": b"null", "list": b"[]", "number": b"1",
+    "text": b'"a"', "nan": b"NaN", "not UTF-8": b'{"name": "\xff"}', "UTF-16": '{"name": "x"}'.encode("utf-16"),
+    "BOM": b"\xef\xbb\xbf{}", "NUL": b'{"name": "x"}\0', "deep lists": b"[" * 100_000,
+    "deep objects": b'{"a":' * 100_000, "deep and closed": b"[" * 100_000 + b"]" * 100_000,
+    "long number": b'{"verify": ' + b"9" * 10_000 + b"}", "empty object": b"{}",
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
+def test_manifests_that_are_no_manifest(text):
+    refuse(sealed(text, b""))
+    refuse(sealed(text))
+
+
+def test_deep_json_inside_a_good_manifest():
+    text = json.dumps(GOOD.manifest)[:-1].encode() + b', "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    refuse(sealed(text))
+
+
+REQUIRED = [["name"], ["labels"], ["frontend"], ["verify"], ["network"],
+            *(["network", key] for key in GOOD.manifest["network"])]
+
+
+@pytest.mark.parametrize("path", REQUIRED, ids=".".join)
+@pytest.mark.parametrize("value", [..., None, [], {}, -1, 1 << 70, 1.5, float("nan"), "", [None], {"": 1}], ids=str)
+def test_missing_and_wrong_values(path, value):
+    fits = (path == ["name"] and value == "") or (path == ["frontend"] and value == {"": 1})
+    if fits:
+        return
+    refuse(sealed(with_manifest(path, value)))
+
+
+NAN, INFINITE = float("nan"), float("inf")
+HOSTILE = {
+    "name": [3, ["x"]],
+    "labels": [["yes", "yes", "no", "x"], ["yes"], ["yes", ""], "yesno", ["yes", 1], ["yes", None], [["yes"], ["no"]],
+               [str(i) for i in range(1001)], {"yes": 1, "no": 2}],
+    "verify": [65, 1 << 40, True],
+    "network.family": ["DFSMN", "dfsmn2"],
+    "network.width": [0, 1 << 20, 1 << 31, 8.0, True],
+    "network.hidden": [0, 1 << 40],
+    "network.frames": [10, 1 << 30],
+    "network.bins": [9, 1 << 30],
+    "network.conv1": [5, 1 << 16],
+    "network.conv2": [6, 1 << 16],
+    "network.blocks": [0, 1 << 31],
+    "network.taps": [4, 1 << 31],
+    "network.planes": [0, 3, True],
+    "network.levels": [{"full": [0, 2]}, {"full": [1, 0]}, {"full": [0, 0]}, {"full": [-1]}, {"full": 1},
+                       {"full": [0.0]},
+                       {"full": [True]}, {"full": ["0"]}, {"full": {"0": 1}}, {"": [0]}, [[0, 1]],
+                       {str(i): [0] for i in range(9)}],
+    "frontend": ["log-mel", [1]],
+    "frontend.kind": ["plp", 1, None, "mfcc"],
+    "frontend.sample_rate": [0, 16000.5, 1 << 40, "16000"],
+    "frontend.window": [-1, 1 << 31],
+    "frontend.hop": [0, 65537],
+    "frontend.n_fft": [100, 1 << 30],
+    "frontend.bins": [9, 1 << 31],
+    "frontend.fmin": [NAN, None],
+    "frontend.fmax": [INFINITE, 10 ** 400, [8000]],
+    "frontend.floor": [0, 1e300],
+    "frontend.step": [0, NAN],
+    "frontend.offset": [-INFINITE],
+    "frontend.unknown": [1],
+    "frontend.self": [1],
+    "frontend.": [1],
+}
+
+
+@pytest.mark.parametrize(("path", "value"), [(path, value) for path, values in HOSTILE.items() for value in values],
+                         ids=str)
+def test_hostile_values(path, value):
+    refuse(sealed(with_manifest(path.split("."), value)))
+
+
+def test_networks_of_another_size_do_not_fit():
+    for key, value in (("width", 12), ("hidden", 40), ("conv1", 8), ("blocks", 3), ("frames", 12), ("bins", 12)):
+        assert "bytes, the file has" in refuse(sealed(with_manifest(["network", key], value)))
+    assert refuse(sealed(with_manifest(["labels"], ["a", "b", "c"])))
+    assert refuse(sealed(with_manifest(["verify"], 0)))
+
+
+def test_huge_networks_cost_nothing():
+    largest = {"frames": 1024, "bins": 256, "conv1": 256, "conv2": 256, "width": 256, "hidden": 4096, "blocks": 64,
+               "taps": 31, "levels": {str(i): list(range(64)) for i in range(8)}}
+    manifest = {**GOOD.manifest, "network": {**GOOD.manifest["network"], **largest}, "verify": 64,
+                "labels": [str(i) for i in range(1000)]}
+    data = sealed(manifest)
+    tracemalloc.start()
+    try:
+        assert "takes" in refuse(data)
+        assert tracemalloc.get_traced_memory()[1] < 8e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_tensors_that_are_not_finite(value):
+    for name, tensor in GOOD.tensors.items():
+        if tensor.dtype.kind != "f":
+            continue
+        broken = tensor.copy()
+        broken.reshape(-1)[0] = value
+        data = file_format.write(GOOD.manifest, {**GOOD.tensors, name: broken})
+        if name.startswith("verify"):  # no layer reads these: enough that the replay does not pass
+            assert Model(file_format.parse(data)).verify() != 0.0
+        else:
+            refuse(data)
+
+
+@pytest.mark.parametrize("value", [3e38, -3e38])
+def test_classifiers_that_overflow_still_give_scores(value):
+    # 3e38 times a sum is infinite: scores of infinite logits would be NaN.
+    broken = GOOD.tensors["classifier.affine.full"].copy()
+    broken[0] = value
+    data = file_format.write(GOOD.manifest, {**GOOD.tensors, "classifier.affine.full": broken})
+    try:
+        model = Model(file_format.parse(data))
+    except ModelFileError:
+        return
+    scores = model.network.run(np.full((1, 8, 8), 50, np.int8), "full")
+    assert np.isfinite(scores).all()
+
+
+# Values that a fuzzer would try, at every place of the manifest.
+VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.integers(-2, 300), st.floats(), st.text(max_size=5),
+                   st.lists(st.integers(-2, 300) | st.text(max_size=3), max_size=5),
+                   st.dictionaries(st.text(max_size=3), st.lists(st.integers(-2, 5), max_size=4) | st.integers(),
+                                   max_size=9))
+PATHS = [[key] for key in GOOD.manifest]
+PATHS += [[part, key] for part in ("network", "frontend") for key in GOOD.manifest[part]]
+
+
+@given(path=st.sampled_from(PATHS), value=VALUES)
+@settings(max_examples=80, deadline=None)
+def test_fuzzed_manifests(path, value):
+    run_or_refuse(sealed(with_manifest(path, value)))
+
+
+@given(edits=st.lists(st.tuples(st.integers(64, len(FILE) - 1), st.integers(0, 255)), min_size=1, max_size=4))
+@settings(max_examples=80, deadline=None)
+def test_fuzzed_bytes_with_a_correct_checksum(edits):
+    data = bytearray(FILE)
+    for at, value in edits:
+        data[at] = value
+    data[32:64] = hashlib.sha256(data[:32] + bytes(32) + data[64:]).digest()
+    run_or_refuse(bytes(data))
+
+
+def run_or_refuse(data):
+    """Either a clear refusal, or a model that runs: nothing else."""
+    try:
+        model = Model(file_format.parse(data))
+    except ModelFileError:
+        return
+    q = np.full((1, model.network.frames, model.network.bins), 50, np.int8)
+    for level in model.thin_levels:
+        assert model.network.run(q, level).shape == (1, len(model.labels))
+    assert not model.verify() < 0  # NaN where the file's own scores are NaN

@@ -1,0 +1,221 @@
+"""Streams: however the audio is cut, the scores are those of the whole recording's windows, bit for bit."""
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kwsrt
+from kwsrt import format as file_format
+from kwsrt.errors import AudioError, OptionError, ThinError
+from kwsrt.model import Model
+from tests.models import make_model
+from tests.reference import same_bits
+
+pytestmark = pytest.mark.arm
+
+# A hop of 10 ms and windows of 16 frames: many decisions from little audio.
+MODEL = Model(file_format.parse(make_model(
+    7, frontend={"window": 400, "hop": 160, "n_fft": 512, "bins": 16}, frames=16, bins=16, width=16, hidden=24,
+    blocks=2, levels={"full": [0, 1], "half": [1]})))
+SKIPPING = Model(file_format.parse(make_model(
+    8, frontend={"window": 256, "hop": 400, "n_fft": 256, "bins": 16}, frames=8, bins=16, width=16, hidden=24, blocks=2,
+    levels={"full": [0, 1], "half": [1]})))
+
+
+def recording(seconds, seed=0):
+    rng = np.random.default_rng(seed)
+    n = np.arange(int(16000 * seconds))
+    noise = rng.normal(0, 1, len(n)) * (200 + 3000 * (n // 1700 % 3))
+    return np.rint(noise + 4000 * np.sin(n * n / 3e5)).astype(np.int16)
+
+
+def windows(model, samples, stride=2, thin="full"):
+    """The scores of a recording's windows through the front end and the network, without a stream."""
+    q, frames = model.frontend.quantized(samples), model.network.frames
+    starts = range(0, len(q) - frames + 1, stride)
+    return model.network.run(np.stack([q[i:i + frames] for i in starts]), thin)
+
+
+def pushed(stream, samples, lengths):
+    """The scores of samples that are pushed in pieces of the given lengths, over and over."""
+    scores, at = [], 0
+    while at < len(samples):
+        for length in lengths:
+            scores.append(stream.push(samples[at:at + length]))
+            at += length
+    return np.concatenate(scores)
+
+
+SAMPLES = recording(1.5)
+LENGTHS = st.lists(st.integers(0, 4000) | st.sampled_from([1, 159, 160, 161, 320, 400, 480]), min_size=1,
+                   max_size=10).filter(lambda lengths: sum(lengths) >= 40)
+
+
+@pytest.mark.parametrize("model", [MODEL, SKIPPING], ids=["overlapping", "hop > window"])
+@given(lengths=LENGTHS, stride=st.sampled_from([1, 2, 3, 7, 40]), thin=st.sampled_from(["full", "half"]))
+@settings(max_examples=25, deadline=None)
+def test_any_chunks(model, lengths, stride, thin):
+    want = windows(model, SAMPLES, stride, thin)
+    assert same_bits(pushed(model.stream(thin=thin, stride=stride), SAMPLES, lengths), want)
+    assert same_bits(model.stream(thin=thin, stride=stride).push(SAMPLES), want)
+
+
+def test_sample_by_sample():
+    samples = SAMPLES[:6000]
+    assert same_bits(pushed(MODEL.stream(stride=1), samples, [1]), windows(MODEL, samples, 1))
+
+
+@pytest.mark.parametrize("stride", [1, 2, 5])
+def test_far_beyond_the_history(stride):
+    # The history holds 4 * 16 frames: 12 s are 19 times as many.
+    samples = recording(12, 3)
+    want = windows(MODEL, samples, stride)
+    stream = MODEL.stream(stride=stride)
+    assert same_bits(stream.push(samples), want)
+    assert stream.decisions == len(want)
+    assert same_bits(pushed(MODEL.stream(stride=stride), samples, [777, 1, 15000]), want)
+
+
+def test_equals_predict():
+    stream = MODEL.stream(stride=3)
+    scores = stream.push(SAMPLES)
+    assert stream.window == MODEL.window == 15 * 160 + 400
+    assert stream.stride == 3 * 160
+    for decision in range(0, len(scores), 7):
+        start = decision * stream.stride
+        assert list(MODEL.predict(SAMPLES[start:start + stream.window]).values()) == scores[decision].tolist()
+
+
+def test_first_decision_comes_with_the_last_sample_of_the_window():
+    stream = MODEL.stream()
+    assert stream.push(SAMPLES[:stream.window - 1]).shape == (0, 4)
+    assert stream.push(SAMPLES[stream.window - 1:stream.window]).shape == (1, 4)
+    assert stream.push(SAMPLES[stream.window:stream.window + stream.stride - 1]).shape == (0, 4)
+    assert stream.push(SAMPLES[stream.window + stream.stride - 1:stream.window + stream.stride]).shape == (1, 4)
+    assert stream.decisions == 2
+
+
+def test_int16_and_float_of_the_same_samples():
+    want = MODEL.stream().push(SAMPLES)
+    assert want.dtype == np.float32
+    assert same_bits(MODEL.stream().push(SAMPLES.astype(np.float32) / np.float32(32768)), want)
+    assert same_bits(MODEL.stream().push(SAMPLES / 32768.0), want)
+    mixed = MODEL.stream()
+    parts = [mixed.push(SAMPLES[:5001]), mixed.push(SAMPLES[5001:9000] / 32768.0), mixed.push(SAMPLES[9000:])]
+    assert same_bits(np.concatenate(parts), want)
+
+
+def test_thin_may_change_between_pushes():
+    stream, at, rows = MODEL.stream(stride=1), 0, []
+    full, half = windows(MODEL, SAMPLES, 1, "full"), windows(MODEL, SAMPLES, 1, "half")
+    assert not same_bits(full, half)
+    want = []
+    for index, length in enumerate([4000, 3000, 1, 500, 0, 7000, 9000]):
+        stream.thin = ("full", "half")[index % 2]
+        assert stream.thin == ("full", "half")[index % 2]
+        scores = stream.push(SAMPLES[at:at + length])
+        first = stream.decisions - len(scores)
+        want.append((full, half)[index % 2][first:first + len(scores)])
+        rows.append(scores)
+        at += length
+    assert stream.decisions > 100
+    assert same_bits(np.concatenate(rows), np.concatenate(want))
+
+
+def test_unknown_level():
+    with pytest.raises(ThinError, match="full, half"):
+        MODEL.stream(thin="third")
+    stream = MODEL.stream(thin="half")
+    with pytest.raises(ThinError):
+        stream.thin = None
+    assert stream.thin == "half"
+
+
+@pytest.mark.parametrize("stride", [0, -1, -1000])
+def test_stride_below_one(stride):
+    with pytest.raises(OptionError, match="stride"):
+        MODEL.stream(stride=stride)
+
+
+def test_reset():
+    stream, want = MODEL.stream(thin="half"), windows(MODEL, SAMPLES, 2, "half")
+    stream.push(recording(0.77, 5))
+    assert stream.decisions > 0
+    stream.reset()
+    assert (stream.decisions, stream.thin) == (0, "half")
+    assert same_bits(stream.push(SAMPLES), want)
+
+
+def test_reset_while_samples_are_skipped():
+    stream = SKIPPING.stream(stride=1)
+    stream.push(SAMPLES[:300])
+    stream.reset()
+    assert same_bits(stream.push(SAMPLES), windows(SKIPPING, SAMPLES, 1))
+
+
+@pytest.mark.parametrize("samples", [np.full(100, np.nan, np.float32), np.array([np.inf]), np.zeros((100, 2), np.int16),
+                                     np.zeros(100, np.int32), np.full(100, 32767.0, np.float32), None, "yes"], ids=str)
+def test_unusable_samples_leave_the_stream_as_it_was(samples):
+    stream = MODEL.stream()
+    rows = [stream.push(SAMPLES[:5000])]
+    with pytest.raises(AudioError):
+        stream.push(samples)
+    assert stream.decisions == len(rows[0])
+    rows.append(stream.push(SAMPLES[5000:]))
+    assert same_bits(np.concatenate(rows), windows(MODEL, SAMPLES))
+
+
+def test_nothing_pushed():
+    stream = MODEL.stream()
+    for nothing in (np.empty(0, np.int16), np.empty(0, np.float32), []):
+        assert stream.push(nothing).shape == (0, 4)
+
+
+def test_many_streams_of_one_model():
+    sources = [recording(1, seed) for seed in range(5)]
+    streams = [MODEL.stream(thin=("full", "half")[index % 2], stride=1 + index) for index in range(5)]
+    rows = [[] for _ in streams]
+    for at in range(0, 16000, 1234):
+        for index, stream in enumerate(streams):
+            rows[index].append(stream.push(sources[index][at:at + 1234]))
+    for index, source in enumerate(sources):
+        want = windows(MODEL, source, 1 + index, ("full", "half")[index % 2])
+        assert same_bits(np.concatenate(rows[index]), want)
+
+
+def test_scores_are_the_callers():
+    stream = MODEL.stream()
+    first = stream.push(SAMPLES[:8000])
+    kept = first.copy()
+    stream.push(SAMPLES[8000:])
+    assert same_bits(first, kept)
+
+
+# --- detect --------------------------------------------------------------------------------------------------------
+
+# A random network hears something now and then if the threshold is the middle of its best scores.
+DETECT = {"model": MODEL, "threshold": float(np.median(windows(MODEL, SAMPLES)[:, :2].max(1))), "refractory": 0.1,
+          "patience": 1, "smoothing": 1}
+
+
+@given(lengths=LENGTHS)
+@settings(max_examples=10, deadline=None)
+def test_detect_of_an_array_equals_detect_of_its_chunks(lengths):
+    whole = list(kwsrt.detect(SAMPLES, **DETECT))
+    assert whole
+    chunks, at = [], 0
+    while at < len(SAMPLES):
+        for length in lengths:
+            chunks.append(SAMPLES[at:at + length])
+            at += length
+    assert list(kwsrt.detect(iter(chunks), **DETECT)) == whole
+
+
+def test_detect_of_more_than_one_piece():
+    # An array is pushed in pieces of 10 s.
+    samples = recording(21, 4)
+    whole = list(kwsrt.detect(samples, **DETECT))
+    assert whole[-1].time > 20
+    assert list(kwsrt.detect((samples[i:i + 1000] for i in range(0, len(samples), 1000)), **DETECT)) == whole
+    assert list(kwsrt.detect(samples / 32768.0, **DETECT)) == whole
+    assert list(kwsrt.detect(np.stack([samples, samples], axis=1), **DETECT)) == whole
