@@ -145,11 +145,14 @@ def microphone(device: int | str | None = None, *, sample_rate: int = 16000) -> 
         stream = sounddevice.RawInputStream(samplerate=sample_rate, device=device, channels=1, dtype="int16",
                                             blocksize=sample_rate // 33, callback=copy,
                                             finished_callback=lambda: chunks.put(None))
+        stream.start()
     except (sounddevice.PortAudioError, ValueError) as error:
         raise MicrophoneError(f"cannot open the microphone: {error}") from None
-    with stream:
+    try:
         while (data := chunks.get()) is not None:
             if overflow:
                 raise MicrophoneError("audio came in faster than it was read for 30 s; use a lower thinning level")
             yield np.frombuffer(data, np.int16)
+    finally:
+        stream.close()
     raise MicrophoneError("the microphone stopped")

@@ -14,8 +14,8 @@ from kwsrt.errors import OptionError
 class Detection:
     """A keyword that was heard.
 
-    label : the keyword. score : its smoothed score, 0 to 1. time : seconds from the start of the audio to the middle of
-    the window in which it was recognised, so about the middle of the word.
+    label : the keyword. score : its smoothed score, 0 to 1. time : seconds from the start of the audio to about the
+    middle of the word (three quarters into the window of the decision that recognised it).
     """
 
     label: str
@@ -51,7 +51,8 @@ class Decider:
         for value in limits.values():
             if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)) or not 0 <= value <= 1:
                 raise OptionError(f"threshold {value!r}: expected a number from 0 to 1")
-        if smoothing < 1 or patience < 1 or not 0 <= refractory < float("inf"):
+        whole = all(isinstance(value, int) and value >= 1 for value in (smoothing, patience))
+        if not whole or not 0 <= refractory < float("inf"):
             raise OptionError("smoothing and patience are 1 decision or more, refractory 0 seconds or more")
         self._labels = list(labels)
         self._limits = np.array([limits.get(label, np.inf) for label in labels])
@@ -71,7 +72,7 @@ class Decider:
 
         Parameters
         ----------
-        scores : float32 (labels,). time : seconds, the middle of its window.
+        scores : float32 (labels,). time : seconds, of its window.
 
         Returns
         -------

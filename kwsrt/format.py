@@ -19,10 +19,11 @@ file can be mapped and read in place and has no table that could disagree with i
 
 Manifest
 --------
-name, labels: strings. frontend: options of kwsrt.frontend.FrontEnd. network: family "dfsmn"; frames, bins: input size;
-conv1, conv2, width, hidden: channels; blocks; taps of a memory; planes: 1 or 2 activation planes; levels: thinning
-levels, name -> indices of the blocks that run. verify: number of input/score vectors that the file carries. training,
-accuracy, licence, provenance: what a user should know, in any form.
+name, labels: strings. threshold: 0 to 1, from which a detection is reported (0.8 where it is missing). frontend: options
+of kwsrt.frontend.FrontEnd. network: family "dfsmn"; frames, bins: input size; conv1, conv2, width, hidden: channels;
+blocks; taps of a memory; planes: 1 or 2 activation planes; levels: thinning levels, name -> indices of the blocks that
+run. verify: number of input/score vectors that the file carries. training, accuracy, licence, provenance: what a user
+should know, in any form.
 
 Tensors
 -------
@@ -228,6 +229,9 @@ def parse(data: bytes) -> ModelFile:
     last, offset = placed[-1]
     if offset + last.size != size:
         raise ModelFileError(f"the network of the manifest takes {offset + last.size} bytes, the file has {size}")
+    ends = [HEADER.size + manifest_size, *(start + spec.size for spec, start in placed)]
+    if any(data[end:start].strip(b"\0") for end, (_, start) in zip(ends, placed, strict=False)):
+        raise ModelFileError("the bytes between the tensors are not zero")
     tensors = {spec.name: np.frombuffer(data, spec.dtype, math.prod(spec.shape), offset).reshape(spec.shape)
                for spec, offset in placed}
     return ModelFile(manifest, tensors, size, digest.hex())
@@ -251,6 +255,8 @@ def _check_manifest(manifest: Any) -> None:
              and len(set(labels)) == len(labels), "labels")
     _require(isinstance(manifest.get("frontend"), dict), "frontend")
     _require(_is_count(manifest.get("verify"), 0, 64), "verify")
+    threshold = manifest.get("threshold", 0.8)
+    _require(isinstance(threshold, (int, float)) and not isinstance(threshold, bool) and 0 <= threshold <= 1, "threshold")
     _require(isinstance(network, dict) and network.get("family") == "dfsmn",
              f"network family {network.get('family') if isinstance(network, dict) else network!r}; upgrade kwsrt?")
     assert isinstance(network, dict)
@@ -259,7 +265,8 @@ def _check_manifest(manifest: Any) -> None:
                                      ("blocks", 1, 64, 1), ("taps", 1, 31, 1), ("planes", 1, 2, 1)):
         _require(_is_count(network.get(key), low, high, multiple), f"network.{key} = {network.get(key)!r}")
     _require(network["taps"] % 2 == 1, "network.taps must be odd")
-    _require(network["frames"] // 4 * network["width"] <= 65536, "network too large")
+    _require(network["frames"] // 4 * network["width"] <= 65536
+             and network["frames"] * network["bins"] * network["conv1"] <= 1 << 22, "network too large")
     levels = network.get("levels")
     _require(isinstance(levels, dict) and 1 <= len(levels) <= 8, "network.levels")
     assert isinstance(levels, dict)

@@ -5,6 +5,8 @@
 """
 from libc.stdlib cimport free
 
+import operator
+
 import numpy as np
 
 from kwsrt.errors import AudioError, OptionError
@@ -41,7 +43,9 @@ def check_samples(samples):
         return np.ascontiguousarray(array)
     if array.dtype not in (np.float32, np.float64):
         raise AudioError(f"samples are {array.dtype}; pass int16, or float32 within [-1, 1]")
-    cdef const float[::1] view = np.ascontiguousarray(array, dtype=np.float32)
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is refused as such
+        array = np.ascontiguousarray(array, dtype=np.float32)
+    cdef const float[::1] view = array
     cdef kws_status status = KWS_OK
     if view.shape[0]:
         status = kws_check_samples(&view[0], <size_t>view.shape[0], LOUDEST)
@@ -50,7 +54,17 @@ def check_samples(samples):
     if status == KWS_ERROR_TOO_LOUD:
         raise AudioError(f"float samples reach {np.abs(view).max():.6g}: they must lie within [-1, 1] "
                          "(int16 values stored as floats? divide by 32768, or pass int16)")
-    return np.asarray(view)
+    return array
+
+
+cdef int _whole(value, str name) except? -1:
+    """An option that counts something: an int, not a float that would be cut short."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise OptionError(f"{name} must be a whole number, got {value!r}") from None
+    except OverflowError:
+        raise OptionError(f"{name} = {value} is out of range") from None
 
 
 cdef class FrontEnd:
@@ -71,13 +85,13 @@ cdef class FrontEnd:
     OptionError : an option is unknown or outside its range, or a mel band is narrower than an FFT bin.
     """
 
-    def __cinit__(self, *, str kind="log-mel", int sample_rate=16000, int window=1024, int hop=480, int n_fft=1024,
-                  int bins=32, int n_mfcc=0, double fmin=20.0, double fmax=7600.0, float floor=1e-7,
-                  float offset=-12.0, float step=0.5):
-        if kind not in ("log-mel", "mfcc") or (kind == "mfcc") != (n_mfcc > 0):
+    def __cinit__(self, *, str kind="log-mel", sample_rate=16000, window=1024, hop=480, n_fft=1024, bins=32, n_mfcc=0,
+                  double fmin=20.0, double fmax=7600.0, float floor=1e-7, float offset=-12.0, float step=0.5):
+        if kind not in ("log-mel", "mfcc") or (kind == "mfcc") != (_whole(n_mfcc, "n_mfcc") > 0):
             raise OptionError(f"front end kind {kind!r} with n_mfcc={n_mfcc}: use 'log-mel' with 0 or 'mfcc' with 1 up")
         cdef kws_frontend_options options = kws_frontend_options(
-            sample_rate=sample_rate, window=window, hop=hop, n_fft=n_fft, bins=bins, n_mfcc=n_mfcc,
+            sample_rate=_whole(sample_rate, "sample_rate"), window=_whole(window, "window"), hop=_whole(hop, "hop"),
+            n_fft=_whole(n_fft, "n_fft"), bins=_whole(bins, "bins"), n_mfcc=_whole(n_mfcc, "n_mfcc"),
             fmin=fmin, fmax=fmax, floor=floor, offset=offset, step=step)
         if kws_frontend_check(&options) != KWS_OK:
             raise OptionError("front-end options outside their range, or a mel band holds no FFT bin: "
@@ -141,10 +155,16 @@ cdef class FrontEnd:
         return self.quantize(self.features(samples))
 
     def quantize(self, features):
-        """clip(rint((features - offset) / step), -127, 127) of float32 (frames, width), as int8 of the same shape."""
-        cdef const float[:, ::1] frames = np.ascontiguousarray(features, dtype=np.float32)
-        if frames.shape[1] != self.plan.width:
-            raise OptionError(f"expected features of shape (frames, {self.plan.width})")
+        """clip(rint((features - offset) / step), -127, 127) of float32 (frames, width), as int8 of the same shape.
+
+        Raises
+        ------
+        OptionError : another shape, NaN or infinite features.
+        """
+        features = np.ascontiguousarray(features, dtype=np.float32)
+        if features.ndim != 2 or features.shape[1] != self.plan.width or not np.isfinite(features).all():
+            raise OptionError(f"expected finite features of shape (frames, {self.plan.width})")
+        cdef const float[:, ::1] frames = features
         result = np.empty((frames.shape[0], frames.shape[1]), np.int8)
         cdef int8_t[:, ::1] q = result
         cdef Py_ssize_t i

@@ -19,6 +19,12 @@ cdef extern from "common/exact_math.h" nogil:
     void kws_softmax(const float *logits, int32_t count, float *scores)
 
 
+# Far beyond any trained number, and small enough that nothing computed from it can overflow a float.
+LARGEST = 1e12
+# Bound of the rows of one call, which keeps every index inside 32 bits.
+MOST_ROWS = 1 << 16
+
+
 # --- which kernels -------------------------------------------------------------------------------------------------
 
 def available_isas():
@@ -105,14 +111,14 @@ def _checked_weights(packed, inputs, outputs):
 
 
 cdef object _vector(values, int count, str name, int padded=0):
-    """A float32 vector of `count` finite values (a scalar is repeated), zero-padded to `padded`."""
+    """A float32 vector of `count` values within LARGEST (a scalar is repeated), zero-padded to `padded`."""
     result = np.zeros(max(count, padded), np.float32)
     try:
         result[:count] = values
     except ValueError:
         raise OptionError(f"{name} has {np.size(values)} values, expected {count}") from None
-    if not np.isfinite(result).all():
-        raise OptionError(f"{name} holds NaN or infinite values")
+    if not (np.abs(result) <= LARGEST).all():
+        raise OptionError(f"{name} holds NaN, or values beyond {LARGEST:g}")
     return result
 
 
@@ -152,6 +158,7 @@ class PackedWeights:
         self.kernels = kernels or Kernels()
         self.inputs, self.outputs = inputs, outputs
         self.file_order = _checked_weights(weights, inputs, outputs)
+        self.signs()  # refuses bits in the padding, which the kernels would count
         self.data = _in_kernel_order(self.kernels, self.file_order, inputs, outputs)
 
     def signs(self):
@@ -197,8 +204,8 @@ cdef object _activations(x, tuple shape):
     array = np.ascontiguousarray(x, dtype=np.float32)
     if array.ndim != len(shape) or any(want not in (-1, got) for want, got in zip(shape, array.shape)):
         raise OptionError(f"expected activations of shape {shape} (-1: any), got {array.shape}")
-    if array.size == 0:
-        raise OptionError("activations are empty")
+    if array.size == 0 or len(array) > max(MOST_ROWS, shape[0]):
+        raise OptionError(f"one call takes 1 to {MOST_ROWS} rows of activations")
     return array
 
 
@@ -259,8 +266,8 @@ cdef class BinaryLinear:
     def sums(self, q):
         """The exact integer sums of int8 q (rows, inputs), as int16 (rows, outputs)."""
         cdef const int8_t[:, ::1] rows = np.ascontiguousarray(q, dtype=np.int8)
-        if rows.shape[1] != self.layer.product.inputs or rows.shape[0] == 0:
-            raise OptionError(f"expected q of shape (rows, {self.layer.product.inputs})")
+        if rows.shape[1] != self.layer.product.inputs or not 0 < rows.shape[0] <= MOST_ROWS:
+            raise OptionError(f"expected q of shape (rows, {self.layer.product.inputs}), 1 to {MOST_ROWS} rows")
         cdef int32_t count = <int32_t>rows.shape[0]
         cdef _OwnScratch own = _scratch(linear_scratch(&self.layer, count))
         linear_product(self.kernels.table, &self.layer, &rows[0, 0], count, own.scratch)

@@ -12,6 +12,7 @@ from kwsrt import format as file_format
 from kwsrt.decision import Decider, Detection
 from kwsrt.errors import AudioError, KwsrtError, ModelFileError
 from kwsrt.frontend import FrontEnd
+from kwsrt.layers import Kernels
 from kwsrt.network import Network
 from kwsrt.stream import Stream
 
@@ -37,9 +38,10 @@ class Model:
         self.labels: tuple[str, ...] = tuple(file.manifest["labels"])
         self.size, self.checksum = file.size, file.checksum
         self._tensors = file.tensors
+        kernels = Kernels()
         try:
             self.frontend = FrontEnd(**file.manifest["frontend"])
-            self.network = Network(file.manifest["network"], len(self.labels), file.tensors)
+            self.network = Network(file.manifest["network"], len(self.labels), file.tensors, kernels)
         except (KwsrtError, TypeError, OverflowError) as error:
             raise ModelFileError(f"the model cannot be run: {error}") from None
         if self.frontend.width != self.network.bins:
@@ -145,6 +147,7 @@ def load(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
     Raises
     ------
     ModelFileError : no such model, or a file that is damaged, truncated, of another format or of a newer version.
+    OptionError : KWSRT_ISA names an instruction set that this machine lacks.
     """
     bundled = bundled_models()
     if isinstance(name_or_path, str) and name_or_path in bundled:
@@ -229,7 +232,8 @@ def _events(chunks: Iterable[ArrayLike], model: Model, stream: Stream, decider: 
             yield audio_module.prepare(chunk, model.sample_rate, model.sample_rate)
         yield closing
 
-    middle = stream.window / 2 - len(silence)
+    # A word is recognised when it has just been completed: its middle then lies in the last quarters of the window.
+    middle = 0.75 * stream.window - len(silence)
     for samples in padded():
         first = stream.decisions
         for index, scores in enumerate(stream.push(samples)):

@@ -137,11 +137,18 @@ cdef class Network:
         return self.levels.index(thin)
 
     def run(self, features, thin):
-        """Scores of int8 features (windows, frames, bins): float32 (windows, classes), each row sums to 1."""
+        """Scores of int8 features (windows, frames, bins): float32 (windows, classes), each row sums to 1.
+
+        Raises
+        ------
+        ThinError : no such level. OptionError : features of another type or shape.
+        """
         cdef int32_t level = self.level_index(thin)
-        cdef const int8_t[:, :, ::1] q = np.ascontiguousarray(features, dtype=np.int8)
-        if q.shape[1] != self.frames or q.shape[2] != self.bins:
-            raise OptionError(f"expected features of shape (windows, {self.frames}, {self.bins})")
+        features = np.ascontiguousarray(features)
+        if features.dtype != np.int8 or features.shape[1:] != (self.frames, self.bins):
+            raise OptionError(f"expected int8 features of shape (windows, {self.frames}, {self.bins}), "
+                              f"got {features.dtype} {features.shape}")
+        cdef const int8_t[:, :, ::1] q = features
         cdef Workspace work = self.workspace()
         scores = np.empty((q.shape[0], self.classes), np.float32)
         cdef float[:, ::1] out = scores

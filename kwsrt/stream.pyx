@@ -12,6 +12,8 @@ import numpy as np
 from kwsrt.errors import OptionError
 from kwsrt.frontend import check_samples
 
+LONGEST_STRIDE = 10000
+
 
 cdef class Stream:
     """The state of one audio source: its last samples, its last frames, nothing of the model.
@@ -28,7 +30,7 @@ cdef class Stream:
 
     Raises
     ------
-    ThinError : an unknown level. OptionError : a stride below 1.
+    ThinError : an unknown level. OptionError : a stride that is no int from 1 to 10,000.
     """
     cdef OnlineFrontEnd _online
     cdef Network _network
@@ -38,9 +40,9 @@ cdef class Stream:
     cdef int8_t[:, ::1] _history
     cdef float[::1] _frame
 
-    def __init__(self, frontend, Network network not None, *, thin="full", int stride=2):
-        if stride < 1:
-            raise OptionError(f"stride must be 1 frame or more, got {stride}")
+    def __init__(self, frontend, Network network not None, *, thin="full", stride=2):
+        if not (isinstance(stride, int) and 1 <= stride <= LONGEST_STRIDE):
+            raise OptionError(f"stride must be 1 to {LONGEST_STRIDE} frames, got {stride!r}")
         if frontend.width != network.bins:
             raise OptionError(f"a front end of {frontend.width} values does not feed a network of {network.bins} bins")
         self._online = OnlineFrontEnd(frontend)

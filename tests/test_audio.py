@@ -187,14 +187,13 @@ class FakeStream:
     def __init__(self, **options):
         FakeStream.opened = options
 
-    def __enter__(self):
+    def start(self):
         for value in range(self.chunks):
             data = np.full(self.opened["blocksize"], value, np.int16).tobytes()
             self.opened["callback"](data, self.opened["blocksize"], None, None)
         self.opened["finished_callback"]()
-        return self
 
-    def __exit__(self, *error):
+    def close(self):
         FakeStream.opened["closed"] = True
 
 

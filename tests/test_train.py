@@ -120,7 +120,8 @@ def test_network(planes):
     assert logits["half"].shape == (8, 12)
     sum(v.square().mean() for v in logits.values()).backward()
     for name, parameter in model.named_parameters():
-        assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
     layers = [model.conv2, model.fc1] + [m for b in model.blocks for m in (b.memory, b.expand, b.project)]
     for layer in layers:
         rows = layer.effective_weight().detach().flatten(1)

@@ -72,10 +72,14 @@ def source_activations(network: Any, q: Array, level: str, indices: list[int]) -
         return catch
 
     hooks = [layer.act.register_forward_pre_hook(catcher(name)) for name, layer in layers.items()]
+    # In double precision: float32 sums of the source would move more activations across their steps than packing does.
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
     try:
         with torch.no_grad():
-            logits = network(torch.from_numpy(q), only=level)[level]
+            logits = network.double()(torch.from_numpy(q), only=level)[level]
     finally:
+        torch.set_default_dtype(usual)
         for hook in hooks:
             hook.remove()
     return seen, logits.numpy()

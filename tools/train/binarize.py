@@ -8,6 +8,8 @@ gradient 1 where |x - t| <= 1, the scale is not learned.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -29,14 +31,14 @@ class ActivationQuantizer(torch.autograd.Function):
     x [..., channels], threshold [channels] or None, scale a positive scalar."""
 
     @staticmethod
-    def forward(ctx, x, threshold, scale, planes, method):
+    def forward(ctx: Any, x: Tensor, threshold: Tensor | None, scale: Tensor, planes: int, method: str) -> Tensor:
         distance = x if threshold is None else x - threshold
         ctx.save_for_backward(distance, scale, threshold)
         ctx.planes, ctx.method = planes, method
         return levels_of(distance, scale, planes) * (scale if planes == 1 else scale * 0.5)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> Any:
         distance, scale, threshold = ctx.saved_tensors
         learned = ctx.method == "learned"
         inside = distance.abs() < (2 * scale if learned else torch.ones_like(scale))
@@ -56,12 +58,12 @@ class Int8Quantizer(torch.autograd.Function):
     """value = scale * clip(rint(x / scale), -127, 127), learned scale (a positive scalar), LSQ gradient."""
 
     @staticmethod
-    def forward(ctx, x, scale):
+    def forward(ctx: Any, x: Tensor, scale: Tensor) -> Tensor:
         ctx.save_for_backward(x, scale)
         return torch.clamp(torch.round(x * (1 / scale)), -127, 127) * scale
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> Any:
         x, scale = ctx.saved_tensors
         ratio = x * (1 / scale)
         q = torch.clamp(torch.round(ratio), -127, 127)
@@ -77,7 +79,7 @@ class WeightBinarizer(torch.autograd.Function):
     latent weights get the gradient as it is, 0 beyond four times alpha so that none runs away."""
 
     @staticmethod
-    def forward(ctx, weight, centred):
+    def forward(ctx: Any, weight: Tensor, centred: bool) -> Tensor:
         axes = tuple(range(1, weight.dim()))
         deviation = weight - weight.mean(axes, keepdim=True) if centred else weight
         alpha = deviation.abs().mean(axes, keepdim=True)
@@ -86,7 +88,7 @@ class WeightBinarizer(torch.autograd.Function):
         return torch.where(deviation >= 0, alpha, -alpha)
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> Any:
         deviation, alpha = ctx.saved_tensors
         grad = torch.where(deviation.abs() <= 4 * alpha, grad, 0.0)
         if ctx.centred:
@@ -98,13 +100,13 @@ class Int8Weight(torch.autograd.Function):
     """Round-to-nearest int8 weights, one scale per output (largest magnitude / 127); gradient straight through."""
 
     @staticmethod
-    def forward(ctx, weight):
+    def forward(ctx: Any, weight: Tensor) -> Tensor:
         axes = tuple(range(1, weight.dim()))
         scale = weight.abs().amax(axes, keepdim=True).clamp_min(1e-12) / 127
         return torch.clamp(torch.round(weight / scale), -127, 127) * scale
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> Any:
         return grad
 
 

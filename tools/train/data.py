@@ -12,15 +12,19 @@ import json
 import multiprocessing
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile as sf
+from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
 from kwsrt.frontend import FrontEnd
 
+Array = NDArray[Any]
 COMMANDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"]
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 OTHERS = [
@@ -47,7 +51,7 @@ LABEL_SETS = {"12": [*COMMANDS, UNKNOWN, SILENCE], "20": COMMANDS + DIGITS, "35"
 GROUPS = ("recorded", "synthetic", "partial", "long", "suspect")
 RATE = 16000
 NOISE_FOLDER = "_background_noise_"
-DEFAULT_FRONTEND = {
+DEFAULT_FRONTEND: dict[str, Any] = {
     "kind": "log-mel",
     "sample_rate": RATE,
     "window": 1024,
@@ -63,6 +67,10 @@ DEFAULT_FRONTEND = {
 }
 
 
+#: (kind, path or None, variants, label, group, slack)
+Job = tuple[str, Path | None, int, int, int, int]
+
+
 @dataclass
 class DataConfig:
     """What to read and how to augment it. Times are samples at 16 kHz, levels dB."""
@@ -73,7 +81,7 @@ class DataConfig:
     noise: list[str] = field(default_factory=list)  #: folders of long noise recordings: _silence_ and mixing
     suspects: list[str] = field(default_factory=list)  #: folders below root whose clips may hide a keyword
     labels: list[str] = field(default_factory=lambda: list(LABEL_SETS["12"]))
-    frontend: dict = field(default_factory=lambda: dict(DEFAULT_FRONTEND))
+    frontend: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_FRONTEND))
     frames: int = 32
     margin: int = 4  #: extra frames cached on each side
     target: int = 9000  #: augmented samples wanted per keyword
@@ -102,11 +110,11 @@ class Samples:
     """Cached features. `features` int8 [n, frames, bins]; the other arrays [n]: `label` index into the labels,
     `group` index into GROUPS, `slack` frames a crop may move away from the middle, `source` index of the clip."""
 
-    features: np.ndarray
-    label: np.ndarray
-    group: np.ndarray
-    slack: np.ndarray
-    source: np.ndarray
+    features: Array
+    label: Array
+    group: Array
+    slack: Array
+    source: Array
 
     def __len__(self) -> int:
         return len(self.label)
@@ -125,7 +133,7 @@ def scan(root: str | Path) -> dict[str, list[tuple[str, Path]]]:
 
     The splits are the folder's validation_list.txt and testing_list.txt. FileNotFoundError if there is no clip."""
     root = Path(root)
-    listed = {}
+    listed: dict[str, str] = {}
     for split in ("validation", "testing"):
         file = root / f"{split}_list.txt"
         if file.exists():
@@ -139,7 +147,7 @@ def scan(root: str | Path) -> dict[str, list[tuple[str, Path]]]:
     return clips
 
 
-def read_audio(path: str | Path) -> np.ndarray:
+def read_audio(path: str | Path) -> Array:
     """Samples of a mono or multi-channel 16 kHz file as float32 [n] in -1..1. ValueError at another rate."""
     samples, rate = sf.read(path, dtype="float32", always_2d=True)
     if rate != RATE:
@@ -153,13 +161,13 @@ def long_files(folders: list[str]) -> list[Path]:
     return sorted(p for folder in folders for p in Path(folder).iterdir() if p.suffix in kinds)
 
 
-def split_noise(recording: np.ndarray, training: bool) -> np.ndarray:
+def split_noise(recording: Array, training: bool) -> Array:
     """The first four fifths of a noise recording train, the rest validates."""
     cut = len(recording) * 4 // 5
     return recording[:cut] if training else recording[cut:]
 
 
-def change_speed(samples: np.ndarray, speed: float) -> np.ndarray:
+def change_speed(samples: Array, speed: float) -> Array:
     """Resampled by the FFT so that it plays `speed` times as fast (pitch moves too). float32 [n] -> [n/speed]."""
     size = next_fast_len(len(samples))
     wanted = max(2, round(size / speed))
@@ -167,7 +175,7 @@ def change_speed(samples: np.ndarray, speed: float) -> np.ndarray:
     return irfft(spectrum, wanted)[: round(len(samples) / speed)].astype(np.float32) * np.float32(wanted / size)
 
 
-def levels(samples: np.ndarray) -> tuple[float, float]:
+def levels(samples: Array) -> tuple[float, float]:
     """RMS of the loudest and of the quietest tenth of the 20 ms frames: a clip's speech and floor levels."""
     frames = samples[: len(samples) // 320 * 320].reshape(-1, 320)
     if not len(frames):
@@ -177,7 +185,7 @@ def levels(samples: np.ndarray) -> tuple[float, float]:
     return float(rms[-2 * part :].mean()) + 1e-5, float(rms[:part].mean()) + 1e-6
 
 
-def active_span(samples: np.ndarray) -> tuple[int, int]:
+def active_span(samples: Array) -> tuple[int, int]:
     """First and last sample of the word by energy (within 20 dB of the loudest 20 ms frame)."""
     frames = samples[: len(samples) // 320 * 320].reshape(-1, 320)
     if not len(frames):
@@ -187,7 +195,7 @@ def active_span(samples: np.ndarray) -> tuple[int, int]:
     return (int(loud[0]) * 320, (int(loud[-1]) + 1) * 320) if len(loud) else (0, len(samples))
 
 
-def random_cut(recordings: list[np.ndarray], length: int, rng: np.random.Generator) -> np.ndarray:
+def random_cut(recordings: list[Array], length: int, rng: np.random.Generator) -> Array:
     """A random piece, float32 [length], of a random recording (repeated where it is too short)."""
     recording = recordings[rng.integers(len(recordings))]
     if len(recording) < length:
@@ -199,14 +207,14 @@ def random_cut(recordings: list[np.ndarray], length: int, rng: np.random.Generat
 class Augmenter:
     """Makes features int8 [frames + 2 margin, bins] out of clips and recordings (see DataConfig)."""
 
-    def __init__(self, config: DataConfig, noises: list[np.ndarray]):
+    def __init__(self, config: DataConfig, noises: list[Array]):
         self.frontend = FrontEnd(**config.frontend)
         self.noises = noises
         hop, window = config.frontend["hop"], config.frontend["window"]
         self.length = (config.frames + 2 * config.margin - 1) * hop + window
         self.seen = (config.frames - 1) * hop + window
 
-    def finish(self, canvas: np.ndarray, loudness: float, rng: np.random.Generator) -> np.ndarray:
+    def finish(self, canvas: Array, loudness: float, rng: np.random.Generator) -> Array:
         """Noise in six of ten cases at 0 to 30 dB under `loudness`, gain, 16-bit rounding, features."""
         if self.noises and rng.random() < 0.6:
             noise = random_cut(self.noises, self.length, rng)
@@ -216,11 +224,11 @@ class Augmenter:
             canvas = canvas * np.float32(10 ** (rng.uniform(-15, 6) / 20))
         return self.quantized(canvas)
 
-    def quantized(self, canvas: np.ndarray) -> np.ndarray:
+    def quantized(self, canvas: Array) -> Array:
         """Features of float32 samples as a 16-bit recording would give them."""
         return self.frontend.quantized(np.clip(np.rint(canvas * 32768), -32768, 32767).astype(np.int16))
 
-    def place(self, clip: np.ndarray, start: int, rng: np.random.Generator) -> np.ndarray:
+    def place(self, clip: Array, start: int, rng: np.random.Generator) -> Array:
         """Clip at `start` (may be negative) of a canvas whose rest is zeros or noise at the clip's floor."""
         canvas = np.zeros(self.length, np.float32)
         if self.noises and rng.random() < 0.5:
@@ -232,14 +240,14 @@ class Augmenter:
         canvas[first:last] = clip[first - start : last - start]
         return canvas
 
-    def word(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def word(self, clip: Array, rng: np.random.Generator) -> Array:
         """A whole word: random speed, start moved by up to 30 ms (crops move it further)."""
         if rng.random() < 0.7:
             clip = change_speed(clip, rng.uniform(0.85, 1.15))
         start = (self.length - len(clip)) // 2 + int(rng.integers(-480, 481))
         return self.finish(self.place(clip, start, rng), levels(clip)[0], rng)
 
-    def partial(self, clip: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    def partial(self, clip: Array, rng: np.random.Generator) -> Array:
         """At most 35 % of a word (15 % at least), at the end or at the start of the window the network sees."""
         first, last = active_span(clip)
         visible = round((last - first) * rng.uniform(0.15, 0.35))
@@ -247,12 +255,12 @@ class Augmenter:
         start = edge + self.seen - visible - first if rng.random() < 0.6 else edge + visible - last
         return self.finish(self.place(clip, start, rng), levels(clip)[0], rng)
 
-    def cut(self, recordings: list[np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    def cut(self, recordings: list[Array], rng: np.random.Generator) -> Array:
         """A second of continuous speech."""
         piece = random_cut(recordings, self.length, rng)
         return self.finish(piece, levels(piece)[0], rng)
 
-    def silence(self, rng: np.random.Generator) -> np.ndarray:
+    def silence(self, rng: np.random.Generator) -> Array:
         """Background noise at a random gain, two noises together, or almost digital silence."""
         kind = rng.random()
         if kind < 0.08 or not self.noises:
@@ -263,30 +271,35 @@ class Augmenter:
         return self.quantized(canvas * np.float32(10 ** (rng.uniform(-45, 6) / 20)))
 
 
-def _start_worker(config: DataConfig, noises: list[np.ndarray], speech: list[np.ndarray]) -> None:
-    global _augmenter, _speech
-    _augmenter, _speech = Augmenter(config, noises), speech
+#: a worker process's Augmenter and speech recordings
+_state: dict[str, Any] = {}
 
 
-def _work(job: tuple) -> np.ndarray:
+def _start_worker(config: DataConfig, noises: list[Array], speech: list[Array]) -> None:
+    _state.update(augmenter=Augmenter(config, noises), speech=speech)
+
+
+def _work(job: tuple[str, Path | None, int, tuple[int, int]]) -> Array:
     """Features [variants, frames, bins] of one job (kind, path or None, variants, seed)."""
     kind, path, variants, seed = job
+    augmenter = _state["augmenter"]
     rng = np.random.default_rng(seed)
     if kind == "silence":
-        return np.stack([_augmenter.silence(rng) for _ in range(variants)])
+        return np.stack([augmenter.silence(rng) for _ in range(variants)])
     if kind == "speech":
-        return np.stack([_augmenter.cut(_speech, rng) for _ in range(variants)])
+        return np.stack([augmenter.cut(_state["speech"], rng) for _ in range(variants)])
+    assert path is not None
     clip = read_audio(path)
-    make = _augmenter.partial if kind == "partial" else _augmenter.word
+    make = augmenter.partial if kind == "partial" else augmenter.word
     return np.stack([make(clip, rng) for _ in range(variants)])
 
 
-def _plan(config: DataConfig, part: str) -> list[tuple]:
+def _plan(config: DataConfig, part: str) -> list[Job]:
     """(kind, path, variants, label, group, slack) for all that a part ("recorded", "synthetic") of the cache holds."""
     labels, margin = config.labels, config.margin
     index = {label: i for i, label in enumerate(labels)}
     unknown = index.get(UNKNOWN)
-    plan = []
+    plan: list[Job] = []
     if part == "synthetic":
         for root in config.voices:
             for word, path in scan(root)["training"]:
@@ -311,7 +324,7 @@ def _plan(config: DataConfig, part: str) -> list[tuple]:
     if unknown is not None:
         keywords = [path for word, path in clips if word in index]
         rng = np.random.default_rng(config.seed)
-        chosen = rng.choice(len(keywords), min(len(keywords), config.partials), replace=False) if keywords else []
+        chosen = rng.permutation(len(keywords))[: config.partials]
         each = max(1, config.partials // max(1, len(chosen)))
         plan += [("partial", keywords[i], each, unknown, 2, 1) for i in chosen]
         if config.speech:
@@ -321,12 +334,15 @@ def _plan(config: DataConfig, part: str) -> list[tuple]:
     return plan
 
 
-def _noises(config: DataConfig, training: bool) -> list[np.ndarray]:
-    files = long_files([str(f) for f in [Path(config.root) / NOISE_FOLDER, *config.noise] if Path(f).is_dir()])
+def _noises(config: DataConfig, training: bool) -> list[Array]:
+    folders = [str(Path(config.root) / NOISE_FOLDER), *config.noise]
+    files = long_files([folder for folder in folders if Path(folder).is_dir()])
     return [split_noise(read_audio(f), training) for f in files]
 
 
-def training_samples(config: DataConfig, cache: str | Path, workers: int = 2, log=lambda text: None) -> Samples:
+def training_samples(
+    config: DataConfig, cache: str | Path, workers: int = 2, log: Callable[[str], None] = lambda text: None
+) -> Samples:
     """Training features [n, frames + 2 margin, bins], made and cached below `cache` if not there yet.
 
     The source numbers of synthetic clips follow those of the recorded ones."""
@@ -339,7 +355,7 @@ def training_samples(config: DataConfig, cache: str | Path, workers: int = 2, lo
     return Samples(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Samples)})
 
 
-def _training_part(config: DataConfig, part: str, cache: Path, workers: int, log) -> Samples:
+def _training_part(config: DataConfig, part: str, cache: Path, workers: int, log: Callable[[str], None]) -> Samples:
     folder = cache / config.key(part)
     if not folder.exists():
         plan = _plan(config, part)
@@ -362,17 +378,21 @@ def _training_part(config: DataConfig, part: str, cache: Path, workers: int, log
         out.flush()
         per_clip = {"label": 3, "group": 4, "slack": 5}
         meta = {name: np.repeat([job[column] for job in plan], counts) for name, column in per_clip.items()}
-        np.savez(unfinished / "meta.npz", source=np.repeat(np.arange(len(plan)), counts), **meta)
+        meta["source"] = np.repeat(np.arange(len(plan)), counts)
+        np.savez(unfinished / "meta.npz", allow_pickle=False, **meta)
         (unfinished / "config.json").write_text(json.dumps(asdict(config), indent=1))
         if folder.exists():
             shutil.rmtree(unfinished)
         else:
             unfinished.rename(folder)
     meta = np.load(folder / "meta.npz")
-    return Samples(np.load(folder / "features.npy", mmap_mode="r"), **{k: meta[k] for k in meta.files})
+    return Samples(
+        np.load(folder / "features.npy", mmap_mode="r"),
+        **{name: meta[name] for name in ("label", "group", "slack", "source")},
+    )
 
 
-def middle(samples: np.ndarray, length: int) -> np.ndarray:
+def middle(samples: Array, length: int) -> Array:
     """The middle `length` samples, zero padded evenly first where there are fewer (as the runtime does)."""
     if len(samples) < length:
         before = (length - len(samples)) // 2

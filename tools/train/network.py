@@ -6,6 +6,9 @@ computes here in evaluation mode is what the runtime computes, up to the float32
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,7 +22,7 @@ MOMENTUM = 0.1
 SMALLEST_SCALE = 1e-4
 
 
-def default_config(planes: int) -> dict:
+def default_config(planes: int) -> dict[str, Any]:
     """The "network" entry of a checkpoint for 0 (float), 1 or 2 activation planes."""
     return {
         "family": "dfsmn",
@@ -44,7 +47,7 @@ def prelu(x: Tensor, slope: Tensor) -> Tensor:
 class Norm(nn.Module):
     """Batch norm over the last axis; `running_mean`, `running_var` [channels] as in torch, no batch counter."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -91,7 +94,7 @@ class Activation(nn.Module):
         self.scale.copy_(x.abs().mean() if self.planes == 1 else x.square().mean().sqrt())
         self.calibrating = False
 
-    def tensors(self) -> tuple:
+    def tensors(self) -> tuple[Tensor | None, Tensor, int, str]:
         """The arguments of binarize.quantize_activation behind x."""
         return self.threshold, self.scale, self.planes, self.method
 
@@ -105,7 +108,7 @@ class Activation(nn.Module):
 class Int8Activation(nn.Module):
     """int8 quantiser with a learned `scale` [] (value = scale * q)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(0.05))
         self.calibrating = False
@@ -122,19 +125,28 @@ class Int8Activation(nn.Module):
 class PerLevel(nn.Module):
     """Modules or parameters by level name. nn.ModuleDict refuses "half", the name of one of its own methods."""
 
-    def __init__(self, members: dict):
+    def __init__(self, members: dict[str, Any]):
         super().__init__()
         for name, member in members.items():
             (self._modules if isinstance(member, nn.Module) else self._parameters)[name] = member
 
-    def __getitem__(self, level: str):
+    def __getitem__(self, level: str) -> Any:
         return self._modules[level] if self._modules else self._parameters[level]
 
 
 class Layer(nn.Module):
     """A weighted layer: latent `weight`, one norm or one per level, PReLU `slope`, an activation quantiser."""
 
-    def __init__(self, shape, planes, method, channels=None, levels=(), slopes=None, kind="binary"):
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        planes: int,
+        method: str,
+        channels: int | None = None,
+        levels: Iterable[str] = (),
+        slopes: int | None = None,
+        kind: str = "binary",
+    ):
         super().__init__()
         self.kind = kind if planes else "float"
         self.weight = nn.Parameter(torch.empty(shape))
@@ -158,7 +170,7 @@ class Layer(nn.Module):
 class Block(nn.Module):
     """memory -> expand -> project, with the memory's input added to its output and that to the block's output."""
 
-    def __init__(self, width, hidden, taps, planes, method, levels):
+    def __init__(self, width: int, hidden: int, taps: int, planes: int, method: str, levels: list[str]):
         super().__init__()
         self.memory = Layer((width, taps), planes, method, width, levels)
         self.expand = Layer((hidden, width), planes, method, width, levels, slopes=1)
@@ -175,14 +187,27 @@ def remember(q: Tensor, weight: Tensor) -> Tensor:
     return total
 
 
-def quantized(quantizer, x: Tensor) -> Tensor:
+#: what `quantized` takes: see there
+Quantizer = Activation | tuple[Tensor | None, Tensor, int, str] | None
+#: (mean, variance) of a batch, each [channels]
+Statistics = tuple[Tensor, Tensor]
+
+
+def quantized(quantizer: Quantizer, x: Tensor) -> Tensor:
     """x through a quantiser: an Activation, what its `tensors` gave, or None (x itself)."""
     if quantizer is None:
         return x
     return quantizer(x) if isinstance(quantizer, Activation) else binarize.quantize_activation(x, *quantizer)
 
 
-def stem_math(x, weights, norms, slopes, quantizers, training):
+def stem_math(
+    x: Tensor,
+    weights: list[Tensor],
+    norms: list[tuple[Tensor, ...]],
+    slopes: list[Tensor],
+    quantizers: list[Quantizer],
+    training: bool,
+) -> tuple[Tensor, tuple[Statistics, ...]]:
     """Features [n, t, f] to [n, t/4, width]; also the statistics of the three norms."""
     x = F.conv2d(x.unsqueeze(1), weights[0], stride=2, padding=2).permute(0, 2, 3, 1)
     x, first = normalize(x, norms[0], training)
@@ -194,7 +219,14 @@ def stem_math(x, weights, norms, slopes, quantizers, training):
     return prelu(x, slopes[2]), (first, second, third)
 
 
-def block_math(x, weights, norms, slopes, quantizers, training):
+def block_math(
+    x: Tensor,
+    weights: list[Tensor],
+    norms: list[tuple[Tensor, ...]],
+    slopes: list[Tensor],
+    quantizers: list[Quantizer],
+    training: bool,
+) -> tuple[Tensor, tuple[Statistics, ...]]:
     """One block on x [n, t, width]; also the statistics of its three norms."""
     y, first = normalize(remember(quantized(quantizers[0], x), weights[0]), norms[0], training)
     m = prelu(y, slopes[0]) + x
@@ -208,7 +240,7 @@ class Network(nn.Module):
 
     ValueError for sizes that the runtime does not know."""
 
-    def __init__(self, config: dict, classes: int, method: str = "learned"):
+    def __init__(self, config: dict[str, Any], classes: int, method: str = "learned"):
         super().__init__()
         if config["family"] != "dfsmn" or config["planes"] not in (0, 1, 2) or config["taps"] % 2 != 1:
             raise ValueError(f"network {config!r}")
@@ -225,7 +257,8 @@ class Network(nn.Module):
         )
         self.classifier = Classifier(classes, width * config["frames"] // 4, planes, levels)
         self.calibrating = self.compiled_evaluation = False
-        self._stem, self._block = stem_math, block_math
+        self._stem: Callable[..., Any] = stem_math
+        self._block: Callable[..., Any] = block_math
 
     def compile(self, evaluation: bool = False) -> None:
         """Use torch.compile for training passes (one graph for the stem, one for all blocks).
@@ -240,7 +273,7 @@ class Network(nn.Module):
         # the compiled graphs take tensors and not modules: one graph serves all blocks
         if self.calibrating or not (self.training or self.compiled_evaluation):
             math = stem_math if part == "stem" else block_math
-            acts = [layer.act for layer in layers]
+            acts: list[Quantizer] = [layer.act for layer in layers]
         else:
             math = self._stem if part == "stem" else self._block
             acts = [layer.act and layer.act.tensors() for layer in layers]
@@ -253,9 +286,9 @@ class Network(nn.Module):
         return y
 
     def forward(self, features: Tensor, only: str | None = None) -> dict[str, Tensor]:
-        """Quantised features [n, frames, bins] (int8 or float32 of whole numbers) to {level: logits [n, classes]}."""
-        stem = [self.conv1, self.conv2, self.fc1]
-        x0 = self._run("stem", features.float(), stem, [layer.effective_weight() for layer in stem])
+        """Quantised features [n, frames, bins] (int8, or floats of whole numbers) to {level: logits [n, classes]}."""
+        stem: list[Any] = [self.conv1, self.conv2, self.fc1]
+        x0 = self._run("stem", features.to(self.conv1.weight.dtype), stem, [layer.effective_weight() for layer in stem])
         weights = [[layer.effective_weight() for layer in (b.memory, b.expand, b.project)] for b in self.blocks]
         head = self.classifier.effective_weight()
         logits = {}
@@ -293,7 +326,7 @@ class Network(nn.Module):
 class Classifier(nn.Module):
     """Linear over time * width, int8 in a binary network; a `bias` [classes] per level."""
 
-    def __init__(self, classes: int, inputs: int, planes: int, levels):
+    def __init__(self, classes: int, inputs: int, planes: int, levels: Iterable[str]):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(classes, inputs) * (0.1 * inputs**-0.5))
         self.bias = PerLevel({level: nn.Parameter(torch.zeros(classes)) for level in levels})

@@ -1,8 +1,8 @@
 """Round a trained network's free numbers to what the packed file stores, before it is validated and saved.
 
-The file keeps a, b (what a norm and the scales fold into), thresholds and slopes as float16. Rounding them at conversion
-would move activations across their steps, and a 1-bit network answers each with a jump; rounded here, the checkpoint that
-is validated and the file that is shipped are the same network to the last float32 bits.
+The file keeps a, b (what a norm and the scales fold into), thresholds and slopes as float16. Rounding them at
+conversion would move activations across their steps, and a 1-bit network answers each with a jump; rounded here, the
+checkpoint that is validated and the file that is shipped are the same network to the last float32 bits.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def round_for_file(network: Network) -> Network:
         if not isinstance(layer, Layer):
             continue
         layer.slope.copy_(_half(layer.slope))
-        if layer.kind != "binary":
+        if layer.kind != "binary" or layer.act is None:
             continue
         if layer.act.threshold is not None:
             layer.act.threshold.copy_(_half(layer.act.threshold))

@@ -13,6 +13,7 @@ import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ from .rounding import round_for_file
 log = logging.getLogger("train")
 LEVEL_WEIGHTS = {"full": 1.0, "half": 0.5, "quarter": 0.25}
 SUSPECT_PROBABILITY = 0.1
+#: (sample numbers, share of an epoch)
+Bucket = tuple[data.Array, float]
 
 
 @dataclass
@@ -51,7 +54,7 @@ class Stage:
     suspects_from: float = 1.0  #: fraction of the epochs after which filtered suspects are used; 1 is never
     validate: int = 2  #: epochs between validations
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.optimizer not in ("adamw", "sgd") or self.method not in binarize.METHODS or self.epochs < 1:
             raise ValueError(f"stage {self}")
 
@@ -68,7 +71,7 @@ class Mix:
     suspect: float = 0.22
 
 
-def buckets(samples: data.Samples, labels: list[str], mix: Mix, kept: np.ndarray | None) -> list[tuple]:
+def buckets(samples: data.Samples, labels: list[str], mix: Mix, kept: data.Array | None) -> list[Bucket]:
     """(sample numbers, share of the epoch) of every label and group that has samples; the shares add up to 1.
 
     `kept` bool [n]: suspects that may be used, None for none of them."""
@@ -99,7 +102,7 @@ def buckets(samples: data.Samples, labels: list[str], mix: Mix, kept: np.ndarray
     return [(numbers, share / whole) for numbers, share in found]
 
 
-def draw(parts: list[tuple], count: int, seed: tuple) -> np.ndarray:
+def draw(parts: list[Bucket], count: int, seed: tuple[int, ...]) -> data.Array:
     """`count` sample numbers of the buckets in random order; no repeats before a bucket is used up."""
     rng = np.random.default_rng(seed)
     wanted = np.floor(np.cumsum([0.0] + [share for _, share in parts]) * count + 1e-6).astype(int)
@@ -116,7 +119,7 @@ def augment(features: Tensor, slack: Tensor, frames: int, random: torch.Generato
     n, _, bins = features.shape
     margin = (features.shape[1] - frames) // 2
 
-    def uniform(*shape):
+    def uniform(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=random)
 
     start = margin + torch.round((uniform(n) * 2 - 1) * slack).long()
@@ -134,7 +137,9 @@ def augment(features: Tensor, slack: Tensor, frames: int, random: torch.Generato
 
 
 @torch.no_grad()
-def predict(model: Network, features: np.ndarray, device, batch: int = 512, only: str | None = None) -> dict:
+def predict(
+    model: Network, features: data.Array, device: torch.device | str, batch: int = 512, only: str | None = None
+) -> dict[str, Tensor]:
     """{level: logits float32 [n, classes]} in evaluation mode."""
     was = model.training
     model.eval()
@@ -146,7 +151,7 @@ def predict(model: Network, features: np.ndarray, device, batch: int = 512, only
     return {level: torch.cat([part[level] for part in parts]).float().cpu() for level in parts[0]}
 
 
-def accuracies(model: Network, sets: dict[str, data.Samples], device) -> dict:
+def accuracies(model: Network, sets: dict[str, data.Samples], device: torch.device | str) -> dict[str, float]:
     """{"full": 0.93, "full_balanced": ..., "full_synthetic": ...}: plain and class-balanced accuracy per level of the
     recorded clips, plain accuracy of the synthetic ones."""
     result = {}
@@ -173,7 +178,9 @@ def save(value: object, path: Path) -> None:
     os.replace(unfinished, path)
 
 
-def checkpoint(model: Network, state: dict, labels: list[str], frontend: dict, train: dict) -> dict:
+def checkpoint(
+    model: Network, state: dict[str, Tensor], labels: list[str], frontend: dict[str, Any], train: dict[str, Any]
+) -> dict[str, Any]:
     """A checkpoint in the format that tools/convert.py reads (plain values and float32 tensors)."""
     return {
         "format": "kwsrt-checkpoint",
@@ -186,7 +193,7 @@ def checkpoint(model: Network, state: dict, labels: list[str], frontend: dict, t
     }
 
 
-def load_model(path: Path, device="cpu") -> tuple[Network, dict]:
+def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[Network, dict[str, Any]]:
     """Network in evaluation mode and the checkpoint it came from. ValueError for another format."""
     saved = torch.load(path, map_location=device, weights_only=True)
     if not isinstance(saved, dict) or saved.get("format") != "kwsrt-checkpoint" or saved.get("version") != 1:
@@ -198,7 +205,7 @@ def load_model(path: Path, device="cpu") -> tuple[Network, dict]:
 
 def make_optimizer(model: Network, stage: Stage) -> torch.optim.Optimizer:
     """Full-precision weights decay, latent binary ones, norms, slopes and quantiser parameters do not."""
-    groups: dict[str, list] = {"weights": [], "free": [], "quantizers": []}
+    groups: dict[str, list[Tensor]] = {"weights": [], "free": [], "quantizers": []}
     binary = {id(m.weight) for m in model.modules() if getattr(m, "kind", "") == "binary"}
     for name, parameter in model.named_parameters():
         if ".act." in name:
@@ -242,7 +249,7 @@ def loss_of(logits: dict[str, Tensor], label: Tensor, soft: Tensor | None, stage
 class Run:
     """Everything the stages of one call share."""
 
-    def __init__(self, config: dict, arguments: argparse.Namespace):
+    def __init__(self, config: dict[str, Any], arguments: argparse.Namespace):
         self.out = Path(arguments.out)
         self.out.mkdir(parents=True, exist_ok=True)
         self.labels = data.labels_of(arguments.labels or config.get("labels", "12"))
@@ -265,7 +272,7 @@ class Run:
         counts = {name: len(samples) for name, samples in self.validation.items()}
         log.info("%d training samples, validation %s, on %s", len(self.samples), counts, self.device)
 
-    def suspects(self, model: Network) -> np.ndarray:
+    def suspects(self, model: Network) -> data.Array:
         """Suspect samples [n] bool that `model` does not take for a keyword, judged once and kept in suspects.pt."""
         file = self.out / "suspects.pt"
         if file.exists():
@@ -322,7 +329,7 @@ class Run:
             model.compile()
             if teacher is not None:
                 teacher.compile(evaluation=True)
-        accuracy: dict = {}
+        accuracy: dict[str, float] = {}
         began = time.monotonic() - spent
         for epoch in range(first, stage.epochs):
             use_suspects = epoch >= stage.suspects_from * stage.epochs
@@ -359,7 +366,7 @@ class Run:
             save(values, done if last else self.out / f"{stage.name}.last.pt")
         return done
 
-    def validate(self, model: Network, average: dict | None) -> dict:
+    def validate(self, model: Network, average: dict[str, Tensor] | None) -> dict[str, float]:
         """Accuracies of the model, or of the moving average of its weights."""
         if average is None:
             return accuracies(model, self.validation, self.device)
@@ -369,7 +376,16 @@ class Run:
         model.load_state_dict(own)
         return result
 
-    def epoch(self, stage, model, teacher, optimizer, average, parts, epoch) -> float:
+    def epoch(
+        self,
+        stage: Stage,
+        model: Network,
+        teacher: Network | None,
+        optimizer: torch.optim.Optimizer,
+        average: dict[str, Tensor] | None,
+        parts: list[Bucket],
+        epoch: int,
+    ) -> float:
         """One epoch; the mean loss. All that is random follows from the seed and the epoch's number."""
         model.train()
         order = torch.from_numpy(draw(parts, stage.samples, (self.seed, epoch)))
