@@ -19,11 +19,11 @@ file can be mapped and read in place and has no table that could disagree with i
 
 Manifest
 --------
-name, labels: strings. threshold: 0 to 1, from which a detection is reported (0.8 where it is missing). frontend: options
-of kwsrt.frontend.FrontEnd. network: family "dfsmn"; frames, bins: input size; conv1, conv2, width, hidden: channels;
-blocks; taps of a memory; planes: 1 or 2 activation planes; levels: thinning levels, name -> indices of the blocks that
-run. verify: number of input/score vectors that the file carries. training, accuracy, licence, provenance: what a user
-should know, in any form.
+name, labels: strings. threshold: 0 to 1, from which a detection is reported (0.8 where it is missing). frontend:
+options of kwsrt.frontend.FrontEnd. network: family "dfsmn"; frames, bins: input size; conv1, conv2, width, hidden:
+channels; blocks; taps of a memory; planes: 1 or 2 activation planes; levels: thinning levels, name -> indices of the
+blocks that run. verify: number of input/score vectors that the file carries. training, accuracy, licence, provenance:
+what a user should know, in any form.
 
 Tensors
 -------
@@ -256,7 +256,8 @@ def _check_manifest(manifest: Any) -> None:
     _require(isinstance(manifest.get("frontend"), dict), "frontend")
     _require(_is_count(manifest.get("verify"), 0, 64), "verify")
     threshold = manifest.get("threshold", 0.8)
-    _require(isinstance(threshold, (int, float)) and not isinstance(threshold, bool) and 0 <= threshold <= 1, "threshold")
+    _require(isinstance(threshold, (int, float)) and not isinstance(threshold, bool) and 0 <= threshold <= 1,
+             "threshold")
     _require(isinstance(network, dict) and network.get("family") == "dfsmn",
              f"network family {network.get('family') if isinstance(network, dict) else network!r}; upgrade kwsrt?")
     assert isinstance(network, dict)

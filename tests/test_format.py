@@ -320,7 +320,7 @@ def test_networks_of_another_size_do_not_fit():
 
 
 def test_huge_networks_cost_nothing():
-    largest = {"frames": 1024, "bins": 256, "conv1": 256, "conv2": 256, "width": 256, "hidden": 4096, "blocks": 64,
+    largest = {"frames": 1024, "bins": 256, "conv1": 16, "conv2": 256, "width": 256, "hidden": 4096, "blocks": 64,
                "taps": 31, "levels": {str(i): list(range(64)) for i in range(8)}}
     manifest = {**GOOD.manifest, "network": {**GOOD.manifest["network"], **largest}, "verify": 64,
                 "labels": [str(i) for i in range(1000)]}

@@ -223,12 +223,12 @@ def test_options_outside_their_range(options):
 def test_unknown_options_and_types():
     with pytest.raises(TypeError):
         build({"dither": 1.0})
-    with pytest.raises(TypeError):
+    with pytest.raises(OptionError):
         build({"window": "1024"})
     for name in ("sample_rate", "window", "hop", "bins"):
-        with pytest.raises((TypeError, OptionError)):  # never cut off to an integer without a word
+        with pytest.raises(OptionError):  # never cut off to an integer without a word
             build({name: reference.FRONTEND[name] + 0.5})
-    with pytest.raises(OverflowError):
+    with pytest.raises(OptionError):
         build({"window": 1 << 40})
 
 

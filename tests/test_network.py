@@ -211,7 +211,7 @@ def test_weights_with_bits_in_their_padding():
     # Such bits would be counted as mismatches: a file that has them was not packed by us.
     config, classes, tensors = parts(width=20, hidden=20, **SMALL)
     for name, tensor in tensors.items():
-        if name.endswith(("fc1.weight", "expand.weight", "project.weight")):
+        if name.endswith(("expand.weight", "project.weight")):  # 20 inputs, so 12 bits of padding
             broken = tensor.copy()
             broken[-1, -1, 0] |= 0x80
             with pytest.raises(OptionError, match="padding"):

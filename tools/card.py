@@ -2,9 +2,9 @@
 
     python -m tools.card MODEL.kws CLIPS --report REPORT.txt [--negatives RECORDING ...]
 
-CLIPS: a folder per label, as `kwsrt eval` takes it. REPORT.txt: what tools/convert.py printed. The card, MODEL.md beside the
-file, has the accuracy of every thinning level, the confusion of the first, detections in the negatives (recordings in
-which no keyword is said), where the model comes from, and the commands that gave each number.
+CLIPS: a folder per label, as `kwsrt eval` takes it. REPORT.txt: what tools/convert.py printed. The card, MODEL.md
+beside the file, has the accuracy of every thinning level, the confusion of the first, detections in the negatives
+(recordings in which no keyword is said), where the model comes from, and the commands that gave each number.
 """
 import argparse
 import sys
@@ -23,10 +23,10 @@ Ten command words in English, one at a time, spoken to a device with a microphon
 WEAK = """\
 - Short words that share their vowel (go and no, on and off, up and off) are its most frequent confusions.
 - `on` and `off` had about 14 % of the dataset's clips in training, `yes`, `no` and `go` about 42 %.
-- Homophones ("know", "write", "dawn" for some speakers) count as keywords. Words that begin or end like one may be taken
-  for it, and so may a second of quick running speech: ask for a higher threshold where that hurts.
-- Speech Commands was recorded at close range by mostly native or fluent speakers; far fields, strong accents, children and
-  music were not measured.
+- Homophones ("know", "write", "dawn" for some speakers) count as keywords. Words that begin or end like one may be
+  taken for it, and so may a second of quick running speech: ask for a higher threshold where that hurts.
+- Speech Commands was recorded at close range by mostly native or fluent speakers; far fields, strong accents, children
+  and music were not measured.
 - Scores are softmax outputs and are not calibrated."""
 
 
@@ -78,17 +78,19 @@ def card(path: Path, clips: Path, report: str, negatives: list[Path]) -> str:
                 ["front end", ", ".join(f"{k} {v}" for k, v in model.manifest["frontend"].items())],
                 ["training data", training.get("dataset", "")], ["data licence", training.get("licence", "")],
                 ["model licence", "CC BY 4.0, as its data; attribution: Pete Warden, \"Speech Commands: A Dataset for "
-                 "Limited-Vocabulary Speech Recognition\", 2018; Panayotov et al., \"LibriSpeech\", 2015; K. J. Piczak, "
-                 "\"ESC: Dataset for Environmental Sound Classification\", 2015 (CC BY 3.0)"],
+                 "Limited-Vocabulary Speech Recognition\", 2018; Panayotov et al., \"LibriSpeech\", 2015; "
+                 "K. J. Piczak, \"ESC: Dataset for Environmental Sound Classification\", 2015 (CC BY 3.0)"],
                 ["recipe", f"`tools/train/configs/kws12.toml`: float teacher, then {recipe.get('planes')} activation "
-                 f"planes, {training.get('epochs')} epochs of {recipe.get('samples')} samples, seed {training.get('seed')}, "
+                 f"planes, {training.get('epochs')} epochs of {recipe.get('samples')} samples, "
+                 f"seed {training.get('seed')}, "
                  f"{training.get('seconds', 0) / 60:.0f} min on two CPU cores, torch {training.get('torch')}"],
                 ["date", str(training.get("date", ""))]]),
-        f"## Accuracy\nMeasured on the packed file, on {first['clips']:,} clips of the official validation split (speakers "
-        "that training never saw; words without a label of their own count as `_unknown_`, and about 6 % of its "
-        "`other_words` are a hidden \"yes\"), with `_silence_` cut from background noise that training never saw:\n\n"
+        f"## Accuracy\nMeasured on the packed file, on {first['clips']:,} clips of the official validation split "
+        "(speakers that training never saw; words without a label of their own count as `_unknown_`, and about 6 % of "
+        "its `other_words` are a hidden \"yes\"), with `_silence_` cut from background noise that training never saw:\n\n"
         "    python DATA/unpack.py CLIPS --split validation\n    python -m tools.silence_clips CLIPS\n"
-        "    kwsrt eval CLIPS --thin LEVEL\n\nIt chose nothing but the number of epochs. One training run, one seed.\n\n"
+        "    kwsrt eval CLIPS --thin LEVEL\n\n"
+        "These clips chose nothing but the number of epochs. One training run, one seed.\n\n"
         + _table(accuracy),
         "Confusion, full:\n\n" + _table(confusion)]
     if negatives:
@@ -97,11 +99,12 @@ def card(path: Path, clips: Path, report: str, negatives: list[Path]) -> str:
             events, hours = false_alarms(model, negatives, thin)
             rows.append([thin, str(events), f"{hours:.2f}", f"{events / hours:.1f}"])
         parts.append("## False accepts\nDetections with the default threshold "
-                     f"({model.manifest['threshold']}) in read speech in which no keyword is said: the LibriSpeech files "
-                     "that training left out (every fourth by name), continuous speech and so the hard case:\n\n"
+                     f"({model.manifest['threshold']}) in read speech in which no keyword is said: the LibriSpeech "
+                     "files that training left out (every fourth by name), continuous speech and so the hard case:\n\n"
                      "    kwsrt detect --thin LEVEL " + " ".join(p.name for p in negatives) + "\n\n" + _table(rows))
     parts += [f"## Known weaknesses\n{WEAK}",
-              f"## Conversion\nThe report of `python tools/convert.py`, replayed on `tests/recordings`:\n\n```\n{report}\n```"]
+              "## Conversion\nThe report of `python tools/convert.py`, replayed on `tests/recordings`:\n\n"
+              f"```\n{report}\n```"]
     return "\n\n".join(parts) + "\n"
 
 

@@ -5,8 +5,8 @@
     python tools/convert.py MODEL.kws --onnx MODEL.onnx      (the same network in standard ONNX operators)
 
 The conversion proves that the weights are 1-bit, folds norms and scales, packs, and then replays the source against the
-packed file on real audio: layer by layer, each packed layer fed with what the source fed its own, and end to end. It fails,
-naming the layer, where a difference is more than the rounding of the stored float16 numbers explains.
+packed file on real audio: layer by layer, each packed layer fed with what the source fed its own, and end to end. It
+fails, naming the layer, where a difference is more than the rounding of the stored float16 numbers explains.
 """
 import argparse
 import hashlib
@@ -35,12 +35,13 @@ RECORDINGS = Path(__file__).resolve().parent.parent / "tests" / "recordings"
 # a, b and slope are stored with 11 significant bits each; sums of three such roundings stay below this share.
 ROUNDING = 3 * 2.0 ** -11
 TOP_LEVEL_LAYERS = ("conv1", "conv2", "fc1")
+PARTS = ("memory", "expand", "project")
 
 
 # --- inputs to replay ------------------------------------------------------------------------------------------------
 
 def replay_windows(paths: list[Path], frontend: FrontEnd, frames: int, most: int) -> tuple[Array, Array]:
-    """Windows of real audio, evenly spread over the recordings: float32 features and int8 q, (windows, frames, width)."""
+    """Windows spread evenly over the recordings: float32 features and int8 q, (windows, frames, width) each."""
     files = [file for path in paths
              for file in (sorted(f for f in path.rglob("*") if f.suffix in (".wav", ".flac"))
                           if path.is_dir() else [path])]
@@ -63,8 +64,7 @@ def source_activations(network: Any, q: Array, level: str, indices: list[int]) -
 
     seen: dict[str, Array] = {}
     layers = {"conv2": network.conv2, "fc1": network.fc1, "classifier": network.classifier} | {
-        f"blocks.{i}.{part}": getattr(network.blocks[i], part) for i in indices
-        for part in ("memory", "expand", "project")}
+        f"blocks.{i}.{part}": getattr(network.blocks[i], part) for i in indices for part in PARTS}
 
     def catcher(name: str) -> Any:
         def catch(_module: Any, inputs: tuple[Any, ...]) -> None:
@@ -86,7 +86,7 @@ def source_activations(network: Any, q: Array, level: str, indices: list[int]) -
 
 
 def _allowed(y: Array, a: Array, inputs_near_a_step: int, largest_sum: float) -> Array:
-    """Bound of |packed - source|: rounded a, b and slope, and inputs so near a quantiser's step that rounding moves them."""
+    """Bound of |packed - source|: rounded a, b, slope, and inputs so near a step that rounding moves them across."""
     size = np.maximum(np.abs(y), np.abs(a) * largest_sum * 0.1)
     bound: Array = ROUNDING * size + 1e-4 + 2.0 * np.abs(a) * inputs_near_a_step
     return bound
@@ -122,21 +122,23 @@ def compare_layers(source: Any, packed: Network, tensors: Mapping[str, Array], c
     for level, indices in config["levels"].items():
         for window in q[:most]:
             seen, _ = source_activations(source, window[None], level, indices)
-            order = ["conv2", "fc1", *(f"blocks.{i}.{part}" for i in indices for part in ("memory", "expand", "project")),
-                     "classifier"]
+            order = ["conv2", "fc1", *(f"blocks.{i}.{part}" for i in indices for part in PARTS), "classifier"]
             chain = [seen[name][0] for name in order]
             check("conv1", packed.layers["conv1"](window), chain[0], tensors["conv1.affine"][0], 0, 25 * 127)
             for position, name in enumerate(order[:-1]):
                 x, want = chain[position], chain[position + 1]
-                index = position if position < 2 else 2 + 3 * int(name.split(".")[1]) + ("memory", "expand", "project"
-                                                                                         ).index(name.split(".")[2])
+                index = position
+                if name not in TOP_LEVEL_LAYERS:
+                    _, block, part = name.split(".")
+                    index = 2 + 3 * int(block) + PARTS.index(part)
                 threshold = np.asarray(tensors.get(f"{name}.threshold", np.zeros(1)), np.float64)
                 near = _near_a_step(x, threshold, float(scales[index]), planes)
                 key = name if name in TOP_LEVEL_LAYERS else f"{name}.{level}"
                 affine = tensors[f"{name}.affine" if name in TOP_LEVEL_LAYERS else f"{name}.affine.{level}"]
                 rows = x.reshape(len(x), -1) if name == "fc1" else x
                 layer = packed.layers[key]
-                got = layer(rows, chain[position - 1].reshape(len(rows), -1)) if name.endswith("project") else layer(rows)
+                residual = (chain[position - 1],) if name.endswith("project") else ()
+                got = layer(rows, *residual)
                 check(name, got, want.reshape(got.shape), affine[0].astype(np.float64), near, rows[0].size)
     return differences
 
@@ -189,7 +191,8 @@ def _manifest(labels: list[str], frontend: Mapping[str, Any], network: Mapping[s
                            "converted": date.today().isoformat()}}
 
 
-def _with_vectors(manifest: dict[str, Any], tensors: dict[str, Array], frontend: FrontEnd, q: Array) -> dict[str, Array]:
+def _with_vectors(manifest: dict[str, Any], tensors: dict[str, Array], frontend: FrontEnd,
+                  q: Array) -> dict[str, Array]:
     """The tensors with the input and score vectors that `kwsrt info --verify` replays."""
     network = Network(manifest["network"], len(manifest["labels"]), tensors)
     features = np.stack([q[0], q[len(q) // 2]])
@@ -255,8 +258,8 @@ def convert_onnx(path: Path, options: argparse.Namespace) -> tuple[bytes, str]:
         scores[level] = float(np.abs(got - want).max())
         agreement[level] = float((got.argmax(1) == want.argmax(1)).mean())
         if scores[level] > 1e-4 and not notes:
-            raise ConversionError(f"level {level}: the packed file's scores differ by {scores[level]:.2g} from the graph's: "
-                                  "the graph computes something else than its initializers say")
+            raise ConversionError(f"level {level}: the packed file's scores differ by {scores[level]:.2g} from the "
+                                  "graph's: the graph computes something else than its initializers say")
     return data, report(data, {}, scores, agreement, len(q), notes)
 
 
@@ -278,7 +281,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("out", type=Path, nargs="?", help="the packed file to write, OUT.kws")
     parser.add_argument("--onnx", type=Path, metavar="OUT.onnx", help="write the packed network as ONNX too")
     parser.add_argument("--name", help="name of the model (default: the output's file name)")
-    parser.add_argument("--threshold", type=float, default=0.8, help="detection threshold the file declares (%(default)s)")
+    parser.add_argument("--threshold", type=float, default=0.8,
+                        help="detection threshold that the file declares (%(default)s)")
     parser.add_argument("--audio", type=Path, nargs="+", default=[RECORDINGS],
                         help="recordings, or folders of them, to replay (default: tests/recordings)")
     parser.add_argument("--windows", type=int, default=64, help="windows of that audio to replay (%(default)s)")
@@ -314,7 +318,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run(options)
     except (KwsrtError, OSError) as error:
-        print(f"convert.py: error: {error}", file=sys.stderr)
+        print("convert.py: error:", *str(error).split(), file=sys.stderr)
         return 2
     return 0
 

@@ -75,7 +75,8 @@ def split_signs(weight: Array, name: str, *, rebinarize: bool, notes: list[str])
             values = len(np.unique(flat[worst].astype(np.float32)))
             raise ConversionError(f"{name}: not 1-bit: {int(bad.sum())} of {len(flat)} output channels hold more than "
                                   f"two values (channel {worst}: {values}); --rebinarize converts all the same")
-        change = np.linalg.norm(flat - scale[:, None] * np.sign(flat + (flat == 0))) / max(np.linalg.norm(flat), 1e-30)
+        moved = flat - scale[:, None] * np.where(flat >= 0, 1, -1)
+        change = np.linalg.norm(moved) / np.maximum(np.linalg.norm(flat), 1e-30)
         notes.append(f"{name}: rebinarized {int(bad.sum())} of {len(flat)} channels, weights changed by {change:.0%}")
     return np.maximum(scale, 1e-12), signs
 
@@ -114,7 +115,8 @@ def _numpy(tensor: Any) -> Array:
 
 def _norm_affine(norm: Any, unit: Array) -> Array:
     """[a, b] of a norm after a sum whose unit (value of n = 1) is `unit` [outputs]; float64."""
-    factor = _numpy(norm.weight).astype(np.float64) / np.sqrt(_numpy(norm.running_var).astype(np.float64) + NORM_EPSILON)
+    variance = _numpy(norm.running_var).astype(np.float64)
+    factor = _numpy(norm.weight).astype(np.float64) / np.sqrt(variance + NORM_EPSILON)
     return np.stack([unit * factor, _numpy(norm.bias) - _numpy(norm.running_mean) * factor])
 
 
@@ -151,7 +153,8 @@ def fold(network: Any, config: dict[str, Any], *, rebinarize: bool) -> tuple[dic
     def pack_linear(signs: Array) -> Array:
         return np.asarray(pack_weights(signs))
 
-    def pack_conv(signs: Array) -> Array:  # (outputs, channels, row, column) to inputs in the order row, column, channel
+    def pack_conv(signs: Array) -> Array:
+        # (outputs, channels, row, column) to inputs in the order row, column, channel.
         return np.asarray(pack_weights(signs.transpose(0, 2, 3, 1).reshape(len(signs), -1)))
 
     def pack_memory(signs: Array) -> Array:

@@ -4,8 +4,8 @@ The graph computes what the kernels compute, number by number: quantised activat
 float32, so every sum is exact whatever the order, and every other operation is rounded on its own. A Cast to int32 and
 back follows each sum: it changes nothing, but keeps runtimes from folding the scale behind it into the weights, which
 would round differently. Input: features [batch, frames, bins], float32 (dB, before quantisation). Outputs: scores.LEVEL
-[batch, classes]. Every tensor of the file is an initializer of the same name; 1-bit weights are stored as +1 and -1. The
-manifest is in the metadata under "kwsrt.manifest".
+[batch, classes]. Every tensor of the file is an initializer of the same name; 1-bit weights are stored as +1 and -1.
+The manifest is in the metadata under "kwsrt.manifest".
 """
 import json
 from collections.abc import Mapping
@@ -193,8 +193,12 @@ def restore(model: onnx.ModelProto, *, rebinarize: bool) -> tuple[dict[str, Any]
     blocks = [f"blocks.{i}.{part}" for i in range(manifest["network"]["blocks"])
               for part in ("memory", "expand", "project")]
     planes = manifest["network"]["planes"]
-    scales = [value(f"{layer}.scale") if planes == 2 else 1.0 for layer in ("conv2", "fc1", *blocks)]
-    tensors["scales"] = np.array([*scales, value("classifier.inverse_scale")], np.float32).reshape(-1)
+    names = [f"{layer}.scale" if planes == 2 else None for layer in ("conv2", "fc1", *blocks)]
+    try:
+        tensors["scales"] = np.array([1.0 if name is None else value(name).item()
+                                      for name in (*names, "classifier.inverse_scale")], np.float32)
+    except (TypeError, ValueError):
+        raise ConversionError("a scale of the ONNX model is not one number") from None
     return manifest, tensors, notes
 
 

@@ -2,9 +2,9 @@
 
     python -m tools.silence_clips CLIPS [--count 200] [--seed 1]
 
-writes CLIPS/_silence_/<noise>_<n>.wav from the last fifth of every CLIPS/_background_noise_/*.wav (which tools/train never
-trains on), each at a random gain from 0 to 1; the same clips for the same seed. The dataset itself defines silence so, and
-`kwsrt eval` then sees all twelve classes.
+writes CLIPS/_silence_/<noise>_<n>.wav from the last fifth of every CLIPS/_background_noise_/*.wav (which tools/train
+never trains on), each at a random gain from 0 to 1; the same clips for the same seed. The dataset itself defines
+silence so, and `kwsrt eval` then sees all twelve classes.
 """
 import argparse
 import sys
