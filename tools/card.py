@@ -87,7 +87,8 @@ def card(path: Path, clips: Path, report: str, negatives: list[Path]) -> str:
                 ["date", str(training.get("date", ""))]]),
         f"## Accuracy\nMeasured on the packed file, on {first['clips']:,} clips of the official validation split "
         "(speakers that training never saw; words without a label of their own count as `_unknown_`, and about 6 % of "
-        "its `other_words` are a hidden \"yes\"), with `_silence_` cut from background noise that training never saw:\n\n"
+        "its `other_words` are a hidden \"yes\"), with `_silence_` cut from background noise that training did not "
+        "see:\n\n"
         "    python DATA/unpack.py CLIPS --split validation\n    python -m tools.silence_clips CLIPS\n"
         "    kwsrt eval CLIPS --thin LEVEL\n\n"
         "These clips chose nothing but the number of epochs. One training run, one seed.\n\n"
