@@ -9,7 +9,7 @@
         for (int32_t row = 0; row < (args)->out_height; ++row) {                                                       \
             for (int32_t column = 0; column < (args)->out_width;) {                                                    \
                 const float *patch = (image) + (row * (args)->width + column) * (args)->stride;                        \
-                int32_t taken = column + 4 <= (args)->out_width ? 4 : 1;                                                \
+                int32_t taken = column + 4 <= (args)->out_width ? 4 : 1;                                               \
                 for (int32_t block = 0; block < (args)->outputs; block += KWS_OUTPUT_BLOCK) {                          \
                     if (taken == 4) {                                                                                  \
                         KWS_CONV_TILE(args, patch, block, 4, y);                                                       \

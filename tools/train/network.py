@@ -59,10 +59,10 @@ class Norm(nn.Module):
         return self.weight, self.bias, self.running_mean, self.running_var
 
     @torch.no_grad()
-    def update(self, statistics: tuple[Tensor, Tensor]) -> None:
+    def update(self, statistics: tuple[Tensor, Tensor], momentum: float = MOMENTUM) -> None:
         """Move the running statistics towards a batch's (mean, variance)."""
-        self.running_mean.lerp_(statistics[0], MOMENTUM)
-        self.running_var.lerp_(statistics[1], MOMENTUM)
+        self.running_mean.lerp_(statistics[0], momentum)
+        self.running_var.lerp_(statistics[1], momentum)
 
 
 def normalize(x: Tensor, norm: tuple[Tensor, ...], training: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -257,6 +257,7 @@ class Network(nn.Module):
         )
         self.classifier = Classifier(classes, width * config["frames"] // 4, planes, levels)
         self.calibrating = self.compiled_evaluation = False
+        self.momentum = MOMENTUM  #: of the norms' running statistics in training passes
         self._stem: Callable[..., Any] = stem_math
         self._block: Callable[..., Any] = block_math
 
@@ -282,7 +283,7 @@ class Network(nn.Module):
         )
         if self.training:
             for norm, values in zip(norms, statistics, strict=True):
-                norm.update(values)
+                norm.update(values, self.momentum)
         return y
 
     def forward(self, features: Tensor, only: str | None = None) -> dict[str, Tensor]:

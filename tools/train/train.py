@@ -345,6 +345,7 @@ class Run:
                 if average is not None:
                     model.load_state_dict(average)
                 average = None
+                self.settle(stage, model, parts)
                 round_for_file(model)
             text = f"{stage.name} epoch {epoch + 1}/{stage.epochs} loss {loss:.4f} {seconds:.0f} s"
             if last or (epoch + 1) % stage.validate == 0:
@@ -365,6 +366,19 @@ class Run:
             values = checkpoint(model, state, self.labels, self.settings.frontend, train)
             save(values, done if last else self.out / f"{stage.name}.last.pt")
         return done
+
+    def settle(self, stage: Stage, model: Network, parts: list[Bucket], batches: int = 150) -> None:
+        """Measure the norms' statistics anew, as the mean over many batches of the finished weights.
+
+        What training leaves is a mean over the last few batches; signs downstream amplify its noise."""
+        model.train()
+        order = torch.from_numpy(draw(parts, batches * stage.batch, (self.seed, stage.epochs)))
+        random = torch.Generator().manual_seed(self.seed)
+        momentum = model.momentum
+        for number, chosen in enumerate(order.split(stage.batch)):
+            model.momentum = 1 / (number + 1)
+            model(augment(self.features[chosen], self.slack[chosen], self.settings.frames, random).to(self.device))
+        model.momentum = momentum
 
     def validate(self, model: Network, average: dict[str, Tensor] | None) -> dict[str, float]:
         """Accuracies of the model, or of the moving average of its weights."""
