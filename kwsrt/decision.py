@@ -15,7 +15,7 @@ class Detection:
     """A keyword that was heard.
 
     label : the keyword. score : its smoothed score, 0 to 1. time : seconds from the start of the audio to about the
-    middle of the word (three quarters into the window of the decision that recognised it).
+    middle of the word (six tenths into the window of the decision that recognised it).
     """
 
     label: str
@@ -41,8 +41,8 @@ class Decider:
     OptionError : a value outside its range, or a threshold for a label that the model does not have.
     """
 
-    def __init__(self, labels: Sequence[str], *, threshold: float | Mapping[str, float] = 0.8, smoothing: int = 3,
-                 patience: int = 2, refractory: float = 0.5) -> None:
+    def __init__(self, labels: Sequence[str], *, threshold: float | Mapping[str, float] = 0.8, smoothing: int = 5,
+                 patience: int = 3, refractory: float = 0.5) -> None:
         keywords = [label for label in labels if not label.startswith("_")]
         limits = dict(threshold) if isinstance(threshold, Mapping) else dict.fromkeys(keywords, threshold)
         if unknown := sorted(set(limits) - set(keywords)):

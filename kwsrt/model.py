@@ -170,7 +170,7 @@ def _default_model() -> Model:
 
 def detect(audio: ArrayLike | str | Path | Iterable[ArrayLike], *, sample_rate: float | None = None,
            model: Model | str | Path | None = None, thin: str = "full",
-           threshold: float | Mapping[str, float] | None = None, smoothing: int = 3, patience: int = 2,
+           threshold: float | Mapping[str, float] | None = None, smoothing: int = 5, patience: int = 3,
            refractory: float = 0.5, stride: int = 2) -> Iterator[Detection]:
     """Hear keywords in audio of any length.
 
@@ -232,8 +232,8 @@ def _events(chunks: Iterable[ArrayLike], model: Model, stream: Stream, decider: 
             yield audio_module.prepare(chunk, model.sample_rate, model.sample_rate)
         yield closing
 
-    # A word is recognised when it has just been completed: its middle then lies in the last quarters of the window.
-    middle = 0.75 * stream.window - len(silence)
+    # With the default smoothing a word is recognised a little after it was completed: its middle then lies about here.
+    middle = 0.6 * stream.window - len(silence)
     for samples in padded():
         first = stream.decisions
         for index, scores in enumerate(stream.push(samples)):

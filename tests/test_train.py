@@ -28,6 +28,7 @@ planes = 0
 epochs = 2
 samples = 32
 batch = 16
+settle = 2
 [[stage]]
 name = "binary"
 planes = 2
@@ -35,6 +36,7 @@ init = "teacher"
 epochs = 2
 samples = 32
 batch = 16
+settle = 2
 distil = 0.5
 """
 

@@ -21,7 +21,6 @@ INTENDED = """\
 Ten command words in English, one at a time, spoken to a device with a microphone of any kind, and everything else as
 `_unknown_` or `_silence_`."""
 WEAK = """\
-- Short words that share their vowel (go and no, on and off, up and off) are its most frequent confusions.
 - `on` and `off` had about 14 % of the dataset's clips in training, `yes`, `no` and `go` about 42 %.
 - Homophones ("know", "write", "dawn" for some speakers) count as keywords. Words that begin or end like one may be
   taken for it, and so may a second of quick running speech: ask for a higher threshold where that hurts.
@@ -50,6 +49,21 @@ def false_alarms(model: kwsrt.Model, recordings: Iterable[Path], thin: str) -> t
     return events, seconds / 3600
 
 
+def confusions(result: dict[str, Any], most: int = 4) -> str:
+    """The most frequent confusions between keywords, as text."""
+    pairs = Counter({(said, heard): n for said, row in result["confusion"].items() for heard, n in row.items()
+                     if said != heard and not said.startswith("_") and not heard.startswith("_")})
+    return ", ".join(f"{said} heard as {heard} ({n})" for (said, heard), n in pairs.most_common(most))
+
+
+def _interval(share: float, count: int) -> str:
+    """95 % confidence interval of a share of `count` clips taken as independent (Wilson), in percent."""
+    z = 1.96
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
+    return f"{100 * (middle - half):.1f} to {100 * (middle + half):.1f}"
+
+
 def _table(rows: list[list[str]]) -> str:
     head, *body = rows
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body])
@@ -62,9 +76,9 @@ def card(path: Path, clips: Path, report: str, negatives: list[Path]) -> str:
     found = find_clips(clips, None, model.labels)
     results = {thin: evaluate(model, found, thin) for thin in model.thin_levels}
     first = results[model.thin_levels[0]]
-    accuracy = [["level", "accuracy", *first["per_class"]]]
-    accuracy += [[thin, f"**{r['accuracy']:.2%}**", *(f"{v:.1%}" for v in r["per_class"].values())]
-                 for thin, r in results.items()]
+    accuracy = [["level", "accuracy", "95 % interval", *first["per_class"]]]
+    accuracy += [[thin, f"**{r['accuracy']:.2%}**", _interval(r["accuracy"], r["clips"]),
+                  *(f"{v:.1%}" for v in r["per_class"].values())] for thin, r in results.items()]
     heard = list(next(iter(first["confusion"].values())))
     confusion = [["said / heard", *heard]]
     confusion += [[said, *(str(n or "") for n in row.values())] for said, row in first["confusion"].items()]
@@ -103,7 +117,8 @@ def card(path: Path, clips: Path, report: str, negatives: list[Path]) -> str:
                      f"({model.manifest['threshold']}) in read speech in which no keyword is said: the LibriSpeech "
                      "files that training left out (every fourth by name), continuous speech and so the hard case:\n\n"
                      "    kwsrt detect --thin LEVEL " + " ".join(p.name for p in negatives) + "\n\n" + _table(rows))
-    parts += [f"## Known weaknesses\n{WEAK}",
+    parts += ["## Known weaknesses\n"
+              f"- Most frequent confusions of keywords, full: {confusions(first)}.\n{WEAK}",
               "## Conversion\nThe report of `python tools/convert.py`, replayed on `tests/recordings`:\n\n"
               f"```\n{report}\n```"]
     return "\n\n".join(parts) + "\n"

@@ -53,6 +53,7 @@ class Stage:
     ema: float = 0.0  #: decay of the moving average of the weights that is validated and saved; 0 is off
     suspects_from: float = 1.0  #: fraction of the epochs after which filtered suspects are used; 1 is never
     validate: int = 2  #: epochs between validations
+    settle: int = 150  #: batches over which the finished network's norm statistics are measured anew
 
     def __post_init__(self) -> None:
         if self.optimizer not in ("adamw", "sgd") or self.method not in binarize.METHODS or self.epochs < 1:
@@ -367,12 +368,12 @@ class Run:
             save(values, done if last else self.out / f"{stage.name}.last.pt")
         return done
 
-    def settle(self, stage: Stage, model: Network, parts: list[Bucket], batches: int = 150) -> None:
+    def settle(self, stage: Stage, model: Network, parts: list[Bucket]) -> None:
         """Measure the norms' statistics anew, as the mean over many batches of the finished weights.
 
         What training leaves is a mean over the last few batches; signs downstream amplify its noise."""
         model.train()
-        order = torch.from_numpy(draw(parts, batches * stage.batch, (self.seed, stage.epochs)))
+        order = torch.from_numpy(draw(parts, stage.settle * stage.batch, (self.seed, stage.epochs)))
         random = torch.Generator().manual_seed(self.seed)
         momentum = model.momentum
         for number, chosen in enumerate(order.split(stage.batch)):
