@@ -13,26 +13,21 @@ from setuptools import Extension, setup
 
 # -ffp-contract=off and no fast-math: scores are promised to be the same bits everywhere. The two flags after it change
 # no result; they let the compiler vectorise selects and roundings.
-FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+EXACT = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-g0"]
 MACROS = [("Py_LIMITED_API", "0x030B0000"), ("CYTHON_LIMITED_API", "1")]
-if os.environ.get("KWSRT_SIMDE"):
-    MACROS.append(("KWS_SIMDE", "1"))
+SIMDE = [("KWS_SIMDE", "1")] if os.environ.get("KWSRT_SIMDE") else []
+
+# csrc knows no Python: one static library, of which each module links what it calls.
+library = ("kws", {"sources": [str(path) for path in sorted(Path("csrc").rglob("*.c"))],
+                   "obj_deps": {"": [str(path) for path in sorted(Path("csrc").rglob("*.h"))]},
+                   "include_dirs": ["csrc"], "macros": SIMDE, "cflags": ["-O3", *EXACT]})
 
 
-def sources(*folders):
-    return [str(path) for folder in folders for path in sorted(Path("csrc", folder).glob("*.c"))]
+def extension(name):
+    """A compiled module; what it runs in a loop is in the library, so that -O3 would only make it slow to build."""
+    return Extension(f"kwsrt.{name}", [f"kwsrt/{name}.pyx"], include_dirs=["csrc"], define_macros=MACROS,
+                     depends=[str(path) for path in sorted(Path("kwsrt").glob("*.pxd"))],
+                     extra_compile_args=["-O2", *EXACT], py_limited_api=True)
 
 
-def extension(name, *folders):
-    headers = [str(path) for path in sorted(Path("csrc").rglob("*.h"))] + [f"kwsrt/{name}.pxd"]
-    return Extension(f"kwsrt.{name}", [f"kwsrt/{name}.pyx", *sources(*folders)], include_dirs=["csrc"],
-                     depends=[path for path in headers if Path(path).exists()], define_macros=MACROS,
-                     extra_compile_args=FLAGS, py_limited_api=True)
-
-
-setup(ext_modules=[
-    extension("frontend", "frontend", "common"),
-    extension("layers", "kernels", "common"),
-    extension("network"),
-    extension("stream"),
-])
+setup(libraries=[library], ext_modules=[extension(name) for name in ("frontend", "layers", "network", "stream")])

@@ -10,7 +10,7 @@ cp -r "$repo"/{csrc,kwsrt,tests,models,setup.py,setup.cfg,pyproject.toml,.ci} "$
 cd "$work"
 rm -f kwsrt/*.so
 sanitize="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fsanitize=float-cast-overflow -fno-omit-frame-pointer"
-CFLAGS="-g $sanitize" LDFLAGS="-fsanitize=address,undefined" "$python" setup.py build_ext --inplace > build.log 2>&1 ||
+CFLAGS="-g $sanitize" LDFLAGS="-fsanitize=address,undefined" "$python" setup.py build_clib build_ext --inplace > build.log 2>&1 ||
     { cat build.log; exit 1; }
 # Python itself never frees everything, and numpy's allocations are no concern of ours: only errors count, no leaks.
 export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc
