@@ -207,7 +207,8 @@ def detect(audio: ArrayLike | str | Path | Iterable[ArrayLike], *, sample_rate: 
     rate = chosen.sample_rate if sample_rate is None else sample_rate
     audio_module.check_rate(rate)
     chunks: Iterable[ArrayLike]
-    if isinstance(audio, (np.ndarray, list, tuple)):
+    are_chunks = isinstance(audio, (list, tuple)) and len(audio) > 0 and np.ndim(audio[0]) > 0
+    if isinstance(audio, (np.ndarray, list, tuple)) and not are_chunks:
         samples = audio_module.prepare(audio, rate, chosen.sample_rate)
         piece = PIECE * chosen.sample_rate
         chunks = (samples[start:start + piece] for start in range(0, len(samples), piece))

@@ -209,6 +209,7 @@ def test_detect_of_an_array_equals_detect_of_its_chunks(lengths):
             chunks.append(SAMPLES[at:at + length])
             at += length
     assert list(kwsrt.detect(iter(chunks), **DETECT)) == whole
+    assert list(kwsrt.detect(chunks, **DETECT)) == whole  # a list of arrays is a list of chunks
 
 
 def test_detect_of_more_than_one_piece():

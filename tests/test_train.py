@@ -16,7 +16,9 @@ from tools.train.network import Network, default_config  # noqa: E402
 CONFIG = """
 labels = "yes,no,_unknown_,_silence_"
 seed = 3
+hidden = ["yes"]
 [data]
+suspects = ["dog"]
 target = 4
 unknown_target = 4
 partials = 4
@@ -26,6 +28,7 @@ silence_cuts = 50
 name = "teacher"
 planes = 0
 epochs = 2
+suspects_from = 0.5
 samples = 32
 batch = 16
 settle = 2
@@ -47,7 +50,7 @@ def clips(tmp_path_factory):
     root = tmp_path_factory.mktemp("clips")
     rng = np.random.default_rng(0)
     listed = []
-    for number, word in enumerate(("yes", "no", "cat")):
+    for number, word in enumerate(("yes", "no", "cat", "dog")):
         (root / word).mkdir()
         for clip in range(3):
             tone = np.sin(np.arange(14000) * 0.05 * (number + 1)) * np.hanning(14000)
@@ -145,6 +148,7 @@ def test_training_resumes_identically(clips, tmp_path):
     config = tomllib.loads(CONFIG)
     whole = train.Run(config, arguments(clips, tmp_path / "whole"))
     paths = [whole.train(stage) for stage in whole.stages]
+    assert (whole.out / "teacher.suspects.pt").exists()
     cut = train.Run(config, arguments(clips, tmp_path / "cut"))
     (cut.out / "teacher.pt").write_bytes(paths[0].read_bytes())
     real = cut.epoch

@@ -41,7 +41,8 @@ class Stage:
     epochs: int
     samples: int = 32768  #: per epoch
     batch: int = 256
-    init: str = ""  #: stage whose weights it starts from and whose logits it distils
+    init: str = ""  #: stage whose weights it starts from ("binary.last": its last checkpoint that is not rounded)
+    teacher: str = ""  #: stage whose logits it distils and who judges suspects (default that of init)
     optimizer: str = "adamw"  #: or "sgd"
     rate: float = 2e-3
     decay: float = 0.0
@@ -259,6 +260,7 @@ class Run:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.compile = arguments.compile
         paths = {name: getattr(arguments, name) for name in ("voices", "speech", "noise")}
+        self.hidden = [word for word in config.get("hidden", data.COMMANDS) if word in self.labels]
         self.settings = data.DataConfig(
             root=arguments.data, labels=self.labels, seed=self.seed, **paths, **config.get("data", {})
         )
@@ -273,9 +275,9 @@ class Run:
         counts = {name: len(samples) for name, samples in self.validation.items()}
         log.info("%d training samples, validation %s, on %s", len(self.samples), counts, self.device)
 
-    def suspects(self, model: Network) -> data.Array:
-        """Suspect samples [n] bool that `model` does not take for a keyword, judged once and kept in suspects.pt."""
-        file = self.out / "suspects.pt"
+    def suspects(self, stage: Stage, model: Network) -> data.Array:
+        """Suspect samples [n] bool that `model` takes for no hidden word, judged once a stage and kept in a file."""
+        file = self.out / f"{stage.name}.suspects.pt"
         if file.exists():
             kept = torch.load(file, weights_only=True).numpy()
             if len(kept) == len(self.samples):
@@ -286,9 +288,9 @@ class Run:
             margin = self.settings.margin
             seen = self.samples.features[numbers][:, margin : margin + self.settings.frames]
             probability = predict(model, seen, self.device, only="full")["full"].softmax(1).numpy()
-            words = [i for i, label in enumerate(self.labels) if label not in (data.UNKNOWN, data.SILENCE)]
+            words = [self.labels.index(word) for word in self.hidden]
             worst = np.zeros(self.samples.source.max() + 1)
-            np.maximum.at(worst, self.samples.source[numbers], probability[:, words].max(1))
+            np.maximum.at(worst, self.samples.source[numbers], probability[:, words].max(1, initial=0))
             kept[numbers] = worst[self.samples.source[numbers]] < SUSPECT_PROBABILITY
         log.info("%d of %d suspect samples kept", kept.sum(), len(numbers))
         save(torch.from_numpy(kept), file)
@@ -304,16 +306,17 @@ class Run:
         network = default_config(stage.planes)
         network.update(frames=self.settings.frames, bins=self.settings.frontend["bins"])
         model = Network(network, len(self.labels), stage.method).to(self.device)
-        teacher = None
+        teacher, missing = None, {"all"}
         if stage.init:
-            teacher, saved = load_model(self.out / f"{stage.init}.pt", self.device)
+            start, saved = load_model(self.out / f"{stage.init}.pt", self.device)
+            teacher = load_model(self.out / f"{stage.teacher}.pt", self.device)[0] if stage.teacher else start
             if saved["labels"] != self.labels:
                 raise ValueError(f"stage {stage.init} has other labels")
             missing = set(model.load_state_dict(saved["state"], strict=False).missing_keys)
             if any(".act." not in name for name in missing):
                 raise ValueError(f"stage {stage.init} is another network: {sorted(missing)[:3]}")
         parts = buckets(self.samples, self.labels, self.mix, None)
-        if stage.planes:
+        if stage.planes and missing:
             chosen = torch.from_numpy(draw(parts, 1024, (self.seed, 0)))
             middle = torch.Generator().manual_seed(self.seed)
             model.calibrate(augment(self.features[chosen], self.slack[chosen], self.settings.frames, middle))
@@ -334,7 +337,7 @@ class Run:
         began = time.monotonic() - spent
         for epoch in range(first, stage.epochs):
             use_suspects = epoch >= stage.suspects_from * stage.epochs
-            kept = self.suspects(teacher or model) if use_suspects else None
+            kept = self.suspects(stage, teacher or model) if use_suspects else None
             parts = buckets(self.samples, self.labels, self.mix, kept)
             loss = self.epoch(stage, model, teacher, optimizer, average, parts, epoch)
             seconds = time.monotonic() - began
