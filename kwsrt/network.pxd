@@ -37,7 +37,7 @@ cdef class Network:
     cdef readonly Kernels kernels
     cdef readonly int32_t frames, bins, classes
     cdef readonly tuple levels
-    cdef readonly dict layers
+    cdef dict _layers            # keeps alive what the structs of _levels point into
     cdef InputConv2d conv1
     cdef BinaryConv2d conv2
     cdef BinaryLinear fc1

@@ -48,8 +48,8 @@ cdef class Network:
 
     Attributes
     ----------
-    levels : names of the thinning levels. layers : the layer objects by name: conv1, conv2, fc1, and for every level that
-        runs them blocks.I.memory.LEVEL, blocks.I.expand.LEVEL, blocks.I.project.LEVEL, classifier.LEVEL.
+    levels : names of the thinning levels. layers : the layer objects by name: conv1, conv2, fc1, and for every level
+        that runs them blocks.I.memory.LEVEL, blocks.I.expand.LEVEL, blocks.I.project.LEVEL, classifier.LEVEL.
 
     Raises
     ------
@@ -62,6 +62,8 @@ cdef class Network:
         self._width, self._hidden = config["width"], config["hidden"]
         self.levels = tuple(config["levels"])
         self._levels = <Level *>calloc(len(self.levels), sizeof(Level))
+        if self._levels == NULL:
+            raise MemoryError()
         self._kept = [tensors]
         planes, scales = config["planes"], tensors["scales"]
         self.conv1 = InputConv2d(tensors["conv1.weight"], height=self.frames, width=self.bins, stride=STRIDE, pad=PAD,
@@ -80,7 +82,7 @@ cdef class Network:
                    PackedWeights(tensors[f"blocks.{i}.project.weight"], self._hidden, self._width, self.kernels),
                    _memory_signs(tensors[f"blocks.{i}.memory.weight"], config["taps"], self._width))
                   for i in range(config["blocks"])]
-        self.layers = {"conv1": self.conv1, "conv2": self.conv2, "fc1": self.fc1}
+        self._layers = {"conv1": self.conv1, "conv2": self.conv2, "fc1": self.fc1}
         for index, (name, blocks) in enumerate(config["levels"].items()):
             self._add_level(index, name, blocks, shared, tensors, planes)
 
@@ -92,19 +94,22 @@ cdef class Network:
         cdef Classifier classifier
         scales = tensors["scales"]
         level.blocks = <Block *>calloc(max(1, len(blocks)), sizeof(Block))
+        if level.blocks == NULL:
+            raise MemoryError()
         level.count = <int32_t>len(blocks)
         for position, i in enumerate(blocks):
             expand_weights, project_weights, signs = shared[i]
             project_scale = scales[4 + 3 * i]
-            memory = Memory(signs, threshold=tensors[f"blocks.{i}.memory.threshold"], scale=scales[2 + 3 * i], planes=planes,
-                            kernels=self.kernels, **_epilogue(tensors, f"blocks.{i}.memory", name))
-            expand = BinaryLinear(expand_weights, threshold=tensors[f"blocks.{i}.expand.threshold"], scale=scales[3 + 3 * i],
-                                  planes=planes, **_epilogue(tensors, f"blocks.{i}.expand", name))
+            memory = Memory(signs, threshold=tensors[f"blocks.{i}.memory.threshold"], scale=scales[2 + 3 * i],
+                            planes=planes, kernels=self.kernels, **_epilogue(tensors, f"blocks.{i}.memory", name))
+            expand = BinaryLinear(expand_weights, threshold=tensors[f"blocks.{i}.expand.threshold"],
+                                  scale=scales[3 + 3 * i], planes=planes,
+                                  **_epilogue(tensors, f"blocks.{i}.expand", name))
             project = BinaryLinear(project_weights, threshold=0.0, scale=project_scale, planes=planes,
                                    **_epilogue(tensors, f"blocks.{i}.project", name))
             level.blocks[position] = Block(memory=memory.layer, expand=expand.layer, project=project.layer, fused=False)
-            self.layers |= {f"blocks.{i}.memory.{name}": memory, f"blocks.{i}.expand.{name}": expand,
-                            f"blocks.{i}.project.{name}": project}
+            self._layers |= {f"blocks.{i}.memory.{name}": memory, f"blocks.{i}.expand.{name}": expand,
+                             f"blocks.{i}.project.{name}": project}
             hidden = _epilogue(tensors, f"blocks.{i}.expand", name)
             if (hidden["slope"] >= 0).all():
                 stairs = Staircase(hidden["a"], hidden["b"], hidden["slope"], project_scale, planes,
@@ -117,13 +122,18 @@ cdef class Network:
         if classifier.layer.inputs != self._steps * self._width or classifier.layer.outputs != self.classes:
             raise OptionError("classifier weights do not fit the network")
         level.classifier = classifier.layer
-        self.layers[f"classifier.{name}"] = classifier
+        self._layers[f"classifier.{name}"] = classifier
 
     def __dealloc__(self):
         if self._levels != NULL:
             for i in range(len(self.levels)):
                 free(self._levels[i].blocks)
             free(self._levels)
+
+    @property
+    def layers(self):
+        """The layer objects by name, a new dict."""
+        return dict(self._layers)
 
     def level_index(self, thin):
         """Position of a thinning level's name.

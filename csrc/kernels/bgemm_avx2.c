@@ -1,7 +1,7 @@
 /* bgemm_avx2.c - the binary product by table lookup with AVX2.
  *
- * As bgemm_neon.c, two weight bytes an instruction: the low half of a register is 16 outputs x inputs 0..7, the high half
- * the same outputs x inputs 8..15, and each half has its own row of the mismatch table (VPSHUFB looks up within a half).
+ * As bgemm_neon.c, two weight bytes an instruction: the low half of a register is 16 outputs x inputs 0..7, the high
+ * half the same outputs x inputs 8..15, and each half has its own row of the mismatch table (VPSHUFB looks up within a half).
  *
  *     for each pair of weight bytes: low = w & 15, high = (w >> 4) & 15     (shared by the rows of a tile)
  *         for each row: counter += VPSHUFB([table[code 0] : table[code 2]], low)

@@ -1,8 +1,8 @@
 /* bgemm_avx512.c - the binary product by popcount, with AVX-512 VPOPCNTDQ.
  *
- * Weights are rearranged once, at load: [outputs / 8][words of 64 inputs][8 outputs], so that a 64-bit lane is one output
- * and VPOPCNTQ leaves its count in place: no horizontal sum. Activations are split into two bit planes of 64-bit words
- * (the low and the high nibbles of sixteen codes) and broadcast from memory inside the XOR.
+ * Weights are rearranged once, at load: [outputs / 8][words of 64 inputs][8 outputs], so that a 64-bit lane is one
+ * output and VPOPCNTQ leaves its count in place: no horizontal sum. Activations are split into two bit planes of 64-bit
+ * words (the low and the high nibbles of sixteen codes) and broadcast from memory inside the XOR.
  *
  *     for each word, for each row: count1 += VPOPCNTQ(w ^ plane1[word]);  count2 += VPOPCNTQ(w ^ plane2[word])
  *     mismatches = 2*count1 + count2 (one plane: count1)
@@ -12,8 +12,8 @@
  *     VPXORQ, VPADDQ     1, 2                        1, 2
  *     (uops.info's tables)
  *
- * A tile is 4 rows x 8 outputs x 2 planes: 8 counters and one weight register; more rows would only help where the rows of
- * a call are many, and a window has 8. Counters are 64-bit: no overflow. Every ragged edge is zero in both operands.
+ * A tile is 4 rows x 8 outputs x 2 planes: 8 counters and one weight register; more rows would only help where the rows
+ * of a call are many, and a window has 8. Counters are 64-bit: no overflow. Every ragged edge is zero in both operands.
  */
 #if defined(__x86_64__)
 #if defined(KWS_SIMDE) /* a build for tests: the same source on x86-64 without AVX-512, see setup.py */

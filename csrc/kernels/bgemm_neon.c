@@ -1,7 +1,7 @@
 /* bgemm_neon.c - the binary product by table lookup, for every aarch64.
  *
- * One register holds 16 outputs x 8 inputs of weights. Four inputs of one row, both planes, select a row of the mismatch
- * table; TBL then looks up 16 outputs at once:
+ * One register holds 16 outputs x 8 inputs of weights. Four inputs of one row, both planes, select a row of the
+ * mismatch table; TBL then looks up 16 outputs at once:
  *
  *     for each weight byte: low = w & 15, high = w >> 4                     (shared by the rows of a tile)
  *         for each row:     counter += TBL(table[code of inputs 0..3], low)
@@ -15,8 +15,8 @@
  *     LDR q            3, 1 a cycle           3, 1         5, 1
  *     (from llvm's scheduling models; a model, not a measurement)
  *
- * A tile is 4 rows x 4 blocks of 16 outputs: 16 counters, 4 tables, 8 nibble registers, so a table loaded once serves 64
- * outputs, and a weight loaded once serves 4 rows.
+ * A tile is 4 rows x 4 blocks of 16 outputs: 16 counters, 4 tables, 8 nibble registers, so a table loaded once serves
+ * 64 outputs, and a weight loaded once serves 4 rows.
  *
  * Overflow: a lookup is at most 12 (4 inputs x (2 + 1)); a byte counter takes 20 lookups, 240, between widenings:
  * 10 weight bytes = 80 inputs. The 16-bit sums hold 2 * 3 * KWS_MAX_INPUTS / 2 = 24,576 mismatches.

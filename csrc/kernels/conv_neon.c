@@ -1,6 +1,6 @@
-/* conv_neon.c - the first convolution with NEON: 4 pixels x 16 outputs in 16 registers. FMLA by a broadcast pixel is safe in
- * the sums, whose integers are exact either way; the epilogue multiplies and adds apart, as every instruction set does.
- * FMLA 4s: Cortex-A53 8 cycles latency, 1 a cycle (accumulator forwarding 4); A72 7 cycles, 1.5 a cycle. */
+/* conv_neon.c - the first convolution with NEON: 4 pixels x 16 outputs in 16 registers. FMLA by a broadcast pixel is
+ * safe in the sums, whose integers are exact either way; the epilogue multiplies and adds apart, as every instruction
+ * set does. FMLA 4s: Cortex-A53 8 cycles latency, 1 a cycle (accumulator forwarding 4); A72 7 cycles, 1.5 a cycle. */
 #if defined(__aarch64__)
 #include <arm_neon.h>
 #include <string.h>

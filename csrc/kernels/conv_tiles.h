@@ -1,8 +1,8 @@
 /* conv_tiles.h - the walk over output pixels that all first-convolution kernels share.
  *
- * Included by conv_<isa>.c, which defines KWS_CONV_TILE(args, patch, block, columns, y): 16 outputs of `columns` (4 or 1,
- * a constant) neighbouring pixels. Four independent pixels hide the latency of the adds, and a weight loaded once serves
- * all four. Sums of int8 products are integers below 2^24, exact in float whatever the order.
+ * Included by conv_<isa>.c, which defines KWS_CONV_TILE(args, patch, block, columns, y): 16 outputs of `columns` (4 or
+ * 1, a constant) neighbouring pixels. Four independent pixels hide the latency of the adds, and a weight loaded once
+ * serves all four. Sums of int8 products are integers below 2^24, exact in float whatever the order.
  */
 #define KWS_CONV_WALK(args, image, y)                                                                                  \
     do {                                                                                                               \

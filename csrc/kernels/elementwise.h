@@ -1,8 +1,8 @@
 /* elementwise.h - the kernels whose result does not depend on how they are vectorised, written once in portable C.
  *
- * Included by elementwise_<isa>.c, after declare.h and with KWS_ISA_SUFFIX set: the compiler vectorises the same source for that instruction
- * set. Integer sums and sums of integer-valued floats below 2^24 are exact in any order; everything else is one rounded
- * operation an element (-ffp-contract=off).
+ * Included by elementwise_<isa>.c, after declare.h and with KWS_ISA_SUFFIX set: the compiler vectorises the same source
+ * for that instruction set. Integer sums and sums of integer-valued floats below 2^24 are exact in any order;
+ * everything else is one rounded operation an element (-ffp-contract=off).
  */
 #define KWS_FUNCTION(op) KWS_NAME(op, KWS_ISA_SUFFIX)
 

@@ -1,4 +1,4 @@
-/* elementwise_avx2.c - elementwise.h for AVX2: 8 floats or 16 int16 an instruction. No FMA: it would round once, not twice. */
+/* elementwise_avx2.c - elementwise.h for AVX2: 8 floats or 16 int16 an instruction. No FMA: it would round once. */
 #if defined(__x86_64__)
 #include "declare.h"
 #include "target.h"

@@ -52,8 +52,8 @@ typedef struct {
     int32_t planes;
 } kws_quantizer;
 
-/* One 2-D convolution of an int8 image, zero padded; `image` holds the padding: [height][width] floats with integer values.
- * Sums of int8 products stay below 2^24, so float arithmetic is exact in any order. */
+/* One 2-D convolution of an int8 image, zero padded; `image` holds the padding: [height][width] floats with integer
+ * values. Sums of int8 products stay below 2^24, so float arithmetic is exact in any order. */
 typedef struct {
     const float *weights; /* [kernel*kernel][padded outputs] */
     int32_t width;        /* of the padded image */

@@ -1,4 +1,4 @@
-/* target.h - KWS_TARGET_BEGIN("avx2") ... KWS_TARGET_END: functions compiled for more than the architecture's baseline. */
+/* target.h - KWS_TARGET_BEGIN("avx2") ... KWS_TARGET_END: functions compiled for more than the baseline. */
 #ifndef KWS_TARGET_H
 #define KWS_TARGET_H
 
