@@ -105,8 +105,8 @@ def card(path: Path, clips: Path, report: str, negatives: list[Path]) -> str:
         "see:\n\n"
         "    python DATA/unpack.py CLIPS --split validation\n    python -m tools.silence_clips CLIPS\n"
         "    kwsrt eval CLIPS --thin LEVEL\n\n"
-        "These clips chose the number of epochs and that norm statistics are measured anew at the end, so they flatter a "
-        "little. One training run, one seed.\n\n"
+        "These clips chose the number of epochs and that norm statistics are measured anew at the end, so they flatter "
+        "a little. One training run, one seed.\n\n"
         + _table(accuracy),
         "Confusion, full:\n\n" + _table(confusion)]
     if negatives:
