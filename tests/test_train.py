@@ -1,7 +1,10 @@
 """Training: quantisers against their definition, the network, resuming, the checkpoint format."""
 
 import math
+import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +13,8 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch")
 sf = pytest.importorskip("soundfile", reason="training reads its clips with soundfile")
 pytest.importorskip("scipy", reason="training changes the speed of clips with SciPy")
 
-from tools.train import binarize, data, train  # noqa: E402
-from tools.train.network import Network, default_config  # noqa: E402
+from tools.train import binarize, data, distil, fused, measure, sampling, train  # noqa: E402
+from tools.train.network import Network, default_config, norm_act, remember  # noqa: E402
 
 CONFIG = """
 labels = "yes,no,_unknown_,_silence_"
@@ -138,6 +141,60 @@ def test_network(planes):
     assert "blocks.0.memory.norm.half.weight" not in names
 
 
+def fused_cases():
+    """{name: (function of tensors, the tensors)}; every element-wise pass that fused.c takes over."""
+    random = torch.Generator().manual_seed(5)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=random)
+
+    z, residual, channels = 3 * normal(70, 8, 24) + 50, normal(70, 8, 24), [normal(24) for _ in range(4)]
+    running = normal(24), normal(24).square() + 0.5
+    cases = {
+        f"norm_act {training} {slopes}": (
+            lambda z, w, b, s, r, t=training: norm_act(z, (w, b, *running), s, r, t)[0],
+            [z, channels[0], channels[1], channels[2][:slopes], residual],
+        )
+        for training in (True, False)
+        for slopes in (1, 24)
+    }
+    cases["norm_act alone"] = (lambda z, w, b, s: norm_act(z, (w, b, *running), s, None, True)[0], [z, *channels[:3]])
+    for planes in (1, 2):
+        for method in binarize.METHODS:
+            cases[f"quantize {planes} {method}"] = (
+                lambda x, t, s, p=planes, m=method: binarize.quantize_activation(x, t, s, p, m),
+                [residual, channels[3], torch.tensor(0.7)],
+            )
+    cases["no threshold"] = (
+        lambda x, s: binarize.quantize_activation(x, None, s, 2, "learned"),
+        [residual, torch.tensor(0.7)],
+    )
+    cases["int8"] = (binarize.quantize_int8, [residual * 100, torch.tensor(0.7)])
+    cases["remember"] = (remember, [residual, normal(24, 5)])
+    weight = normal(16, 24, 5, 5)
+    weight[0, 0, 0, 0] = 30  # beyond the window of the gradient
+    cases["weight"] = (binarize.binarize_weight, [weight])
+    return cases
+
+
+@pytest.mark.skipif(fused.library() is None, reason="no C compiler for tools/train/fused.c")
+@pytest.mark.parametrize("name", fused_cases())
+def test_fused_passes_are_those_of_pytorch(name, monkeypatch):
+    function, inputs = fused_cases()[name]
+    results = []
+    for use in (True, False):
+        if not use:
+            monkeypatch.setattr(fused, "usable", lambda x: False)
+        leaves = [value.clone().requires_grad_() for value in inputs]
+        y = function(*leaves)
+        y.backward(torch.randn(y.shape, generator=torch.Generator().manual_seed(1)))
+        results.append([y.detach(), *(leaf.grad for leaf in leaves)])
+    for quick, plain in zip(*results, strict=True):
+        assert (quick is None) == (plain is None)
+        if plain is not None:
+            torch.testing.assert_close(quick, plain, rtol=1e-4, atol=1e-4 * plain.abs().max().item())
+
+
 def test_levels_alone_are_the_same():
     model = Network(default_config(2), 12).eval()
     features = torch.randint(-127, 128, (4, 32, 32), dtype=torch.int8)
@@ -175,11 +232,78 @@ def test_training_resumes_identically(clips, tmp_path):
     assert not model.training
 
 
+def test_two_processes_train_one_network(clips, tmp_path):
+    """Under torchrun: both go through all stages, one writes, and the weights are finite and trained by both."""
+    config = tmp_path / "small.toml"
+    config.write_text(CONFIG)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "tools.train.train", str(config), "--data", str(clips), "--out", str(tmp_path / "out")]
+    command += ["--cache", str(tmp_path / "cache"), "--workers=1", "--threads=1"]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("binary epoch 2/2") == 1  # one process talks
+    saved = torch.load(tmp_path / "out" / "binary.pt", weights_only=True)
+    assert saved["train"]["processes"] == 2
+    assert all(torch.isfinite(value).all() for value in saved["state"].values())
+    alone = train.Run(tomllib.loads(CONFIG), arguments(clips, tmp_path / "alone"))
+    start = alone.start(alone.stages[0]).state_dict()
+    teacher = torch.load(tmp_path / "out" / "teacher.pt", weights_only=True)["state"]
+    assert not torch.equal(teacher["conv2.weight"], start["conv2.weight"])
+
+
+def test_haar_is_that_of_pywavelets():
+    pywt = pytest.importorskip("pywt", reason="PyWavelets is the witness")
+    x = np.random.default_rng(1).standard_normal((3, 8, 16)).astype(np.float32)
+    low, high = distil.haar(torch.from_numpy(x))
+    for clip in range(3):
+        approximation, details = pywt.dwt2(x[clip].astype(np.float64), "haar")
+        np.testing.assert_allclose(low[clip], approximation, atol=1e-6)
+        np.testing.assert_allclose(high[clip], np.stack(details), atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["hed", "fid"])
+def test_distillation_of_hidden_layers(method):
+    torch.manual_seed(1)
+    teacher = [torch.randn(4, 8, 16) for _ in range(3)]
+    student = [x.clone().requires_grad_() for x in teacher]
+    assert distil.hidden_loss(student, teacher, method).item() == 0
+    assert distil.hidden_loss([-3 * x for x in teacher], teacher, method).item() < 1e-9  # strength and sign are free
+    loss = distil.hidden_loss([x + torch.randn_like(x) for x in student], teacher, method)
+    loss.backward()
+    assert loss.item() > 0.01
+    assert all(x.grad.abs().max() > 0 for x in student)
+    flat = [x + 5 for x in teacher]  # a constant is in the low part alone
+    assert (distil.hidden_loss(flat, teacher, method).item() > 0.01) == (method == "fid")
+    with pytest.raises(ValueError, match="'mid'"):
+        distil.hidden_loss(student, teacher, "mid")
+
+
+def test_temperature_is_found():
+    random = np.random.default_rng(2)
+    logits = random.standard_normal((20000, 5))
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    label = torch.from_numpy(np.array([random.choice(5, p=row) for row in shares]))
+    assert abs(measure.fit_temperature([torch.from_numpy(logits * 2.5)], label) - 2.5) < 0.1
+
+
+def test_mixup_keeps_the_heavier_label():
+    x, label = torch.arange(8.0)[:, None, None].expand(8, 4, 4) * 100, torch.arange(8) % 4
+    same, target = sampling.mixed(x, label, 4, 0.0, np.random.default_rng(1))
+    assert same is x
+    assert torch.equal(target.argmax(1), label)
+    blend, target = sampling.mixed(x, label, 4, 0.4, np.random.default_rng(1))
+    assert torch.equal(target.argmax(1), label)
+    assert torch.allclose(target.sum(1), torch.ones(8))
+    share = target[torch.arange(8), label]
+    expected = torch.round(share * x[:, 0, 0] + (1 - share) * x.roll(1, 0)[:, 0, 0])
+    assert torch.allclose(blend[:, 0, 0], expected, atol=1.01)
+
+
 def test_mix_adds_up(clips, tmp_path):
     run = train.Run(tomllib.loads(CONFIG), arguments(clips, tmp_path / "out"))
-    parts = train.buckets(run.samples, run.labels, run.mix, None)
+    parts = sampling.buckets(run.samples, run.labels, run.mix, None)
     assert abs(sum(share for _, share in parts) - 1) < 1e-9
-    order = train.draw(parts, 1000, (1, 1))
+    order = sampling.draw(parts, 1000, (1, 1))
     assert len(order) == 1000
     share = {label: float((run.samples.label[order] == i).mean()) for i, label in enumerate(run.labels)}
     assert abs(share["_unknown_"] - run.mix.unknown) < 0.01
@@ -197,6 +321,6 @@ def test_labels():
 
 def test_speed_keeps_the_level():
     tone = np.sin(np.arange(16000) * 0.1).astype(np.float32)
-    faster = data.change_speed(tone, 1.1)
-    assert abs(len(faster) - 16000 / 1.1) < 2
+    faster = data.filtered(tone, 1.1)
+    assert abs(len(faster) - 16000 / 1.1) < 60
     assert abs(np.sqrt((faster**2).mean()) - np.sqrt(0.5)) < 0.02

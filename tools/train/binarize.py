@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import fused
+
 METHODS = ("learned", "ste")
 
 
@@ -90,7 +92,7 @@ class WeightBinarizer(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         deviation, alpha = ctx.saved_tensors
-        grad = torch.where(deviation.abs() <= 4 * alpha, grad, 0.0)
+        grad = torch.where(deviation.abs() <= fused.WEIGHT_WINDOW * alpha, grad, 0.0)
         if ctx.centred:
             grad = grad - grad.mean(tuple(range(1, grad.dim())), keepdim=True)
         return grad, None
@@ -114,16 +116,20 @@ def quantize_activation(x: Tensor, threshold: Tensor | None, scale: Tensor, plan
     """See ActivationQuantizer. ValueError for another number of planes than 1 or 2, or another method."""
     if planes not in (1, 2) or method not in METHODS:
         raise ValueError(f"planes {planes}, method {method!r}")
-    return ActivationQuantizer.apply(x, threshold, scale, planes, method)
+    quantizer = fused.Quantize if fused.usable(x) else ActivationQuantizer
+    return quantizer.apply(x, threshold, scale, planes, method)
 
 
 def quantize_int8(x: Tensor, scale: Tensor) -> Tensor:
     """See Int8Quantizer."""
-    return Int8Quantizer.apply(x, scale)
+    quantizer = fused.QuantizeInt8 if fused.usable(x) else Int8Quantizer
+    return quantizer.apply(x, scale)
 
 
 def binarize_weight(weight: Tensor, centred: bool = True) -> Tensor:
     """See WeightBinarizer."""
+    if centred and fused.usable(weight.flatten(1)[:, :1]):
+        return fused.BinarizeWeight.apply(weight)
     return WeightBinarizer.apply(weight, centred)
 
 

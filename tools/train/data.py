@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
-from scipy.fft import irfft, next_fast_len, rfft
+from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from kwsrt.frontend import FrontEnd
 
@@ -50,6 +50,7 @@ LABEL_SETS = {"12": [*COMMANDS, UNKNOWN, SILENCE], "20": COMMANDS + DIGITS, "35"
 #: a cut of a long recording (speech or noise), a clip of a folder whose labels are not trusted
 GROUPS = ("recorded", "synthetic", "partial", "long", "suspect")
 RATE = 16000
+AUGMENTATION = 2  # raise it where the same settings make other samples than before
 NOISE_FOLDER = "_background_noise_"
 DEFAULT_FRONTEND: dict[str, Any] = {
     "kind": "log-mel",
@@ -84,21 +85,22 @@ class DataConfig:
     frontend: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_FRONTEND))
     frames: int = 32
     margin: int = 4  #: extra frames cached on each side
-    target: int = 9000  #: augmented samples wanted per keyword
-    unknown_target: int = 2500  #: the same, per word of the unknown class
-    most_variants: int = 22  #: of one keyword clip
-    most_unknown_variants: int = 14  #: of one clip of an unknown word
-    suspect_variants: int = 3
-    voice_variants: int = 6
-    partials: int = 15000
-    speech_cuts: int = 15000
-    silence_cuts: int = 10000
+    target: int = 24000  #: augmented samples wanted per keyword
+    unknown_target: int = 16000  #: the same, per word of the unknown class
+    most_variants: int = 60  #: of one keyword clip
+    most_unknown_variants: int = 40  #: of one clip of an unknown word
+    suspect_variants: int = 14
+    voice_variants: int = 8
+    partials: int = 30000
+    speech_cuts: int = 50000
+    silence_cuts: int = 25000
+    strength: float = 1.0  #: of tempo, microphones and rooms; 0 is none of them
     hold_out: int = 4  #: every n-th long speech recording is kept out of training, for false-alarm counts
     seed: int = 1
 
     def key(self, part: str) -> str:
         """Hash over everything that changes a part's cached features: part name, dash, 16 hex digits."""
-        values = asdict(self)
+        values = {**asdict(self), "augmentation": AUGMENTATION}
         if part == "recorded":
             del values["voices"], values["voice_variants"]
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
@@ -155,10 +157,11 @@ def read_audio(path: str | Path) -> Array:
     return samples.mean(axis=1)
 
 
-def long_files(folders: list[str]) -> list[Path]:
-    """Audio files in folders (not below them), sorted by name."""
+def long_files(paths: list[str]) -> list[Path]:
+    """Audio files, and those in folders (not below them), sorted by name."""
     kinds = {".wav", ".flac", ".opus", ".ogg"}
-    return sorted(p for folder in folders for p in Path(folder).iterdir() if p.suffix in kinds)
+    found = [[p] if p.is_file() else [q for q in p.iterdir() if q.suffix in kinds] for p in map(Path, paths)]
+    return sorted(p for several in found for p in several)
 
 
 def split_noise(recording: Array, training: bool) -> Array:
@@ -167,12 +170,45 @@ def split_noise(recording: Array, training: bool) -> Array:
     return recording[:cut] if training else recording[cut:]
 
 
-def change_speed(samples: Array, speed: float) -> Array:
-    """Resampled by the FFT so that it plays `speed` times as fast (pitch moves too). float32 [n] -> [n/speed]."""
-    size = next_fast_len(len(samples))
-    wanted = max(2, round(size / speed))
+def filtered(samples: Array, speed: float, response: Callable[[Array], Array] | None = None, tail: int = 0) -> Array:
+    """Resampled by the FFT so that it plays `speed` times as fast (pitch moves too), and filtered on the way.
+
+    `response` gives the complex gain at frequencies in Hz [bins], `tail` are zeros appended for it to ring into.
+    float32 [n] -> [(n + tail)/speed]."""
+    size = next_fast_len(len(samples) + tail, real=True)
+    wanted = max(2, next_fast_len(round(size / speed), real=True))  # a prime number would take ten times as long
     spectrum = rfft(samples, size)[: wanted // 2 + 1]
-    return irfft(spectrum, wanted)[: round(len(samples) / speed)].astype(np.float32) * np.float32(wanted / size)
+    if response is not None:
+        spectrum = spectrum * response(rfftfreq(size, 1 / RATE)[: len(spectrum)])
+    length = round((len(samples) + tail) * wanted / size)
+    return irfft(spectrum, wanted)[:length].astype(np.float32) * np.float32(wanted / size)
+
+
+def microphone(rng: np.random.Generator) -> Callable[[Array], Array]:
+    """The magnitude response of a cheap microphone: up to 8 dB up or down at random, smooth over octaves, in most
+    cases without the lowest and in some without the highest frequencies."""
+    octaves = np.linspace(np.log2(60), np.log2(8000), 8)
+    gains = np.cumsum(rng.normal(0, 2.5, 8))
+    gains -= gains.mean()
+    low = rng.uniform(40, 250) if rng.random() < 0.7 else 0.0
+    high = rng.uniform(3200, 7500) if rng.random() < 0.25 else 1e9
+
+    grid = np.linspace(1, RATE / 2, 200)
+    shelf = 10 ** (np.clip(np.interp(np.log2(grid), octaves, gains), -8, 8) / 20)
+    shape = shelf / np.sqrt((1 + (low / grid) ** 4) * (1 + (grid / high) ** 8))
+    return lambda hertz: np.interp(hertz, grid, shape)
+
+
+def room(rng: np.random.Generator, length: int) -> Array:
+    """Impulse response [length] of a room: the direct sound and, from 2 to 12 ms on, noise that falls by 60 dB in 0.1
+    to 0.6 s and is 2 to 18 dB weaker than the direct sound in all."""
+    decay = rng.uniform(0.1, 0.6)
+    time = np.arange(length) / RATE
+    tail = rng.standard_normal(length) * 10 ** (-3 * time / decay)
+    tail[: int(rng.uniform(0.002, 0.012) * RATE)] = 0
+    tail *= 10 ** (-rng.uniform(2, 18) / 20) / np.sqrt(np.sum(tail * tail))
+    tail[0] = 1
+    return np.asarray(tail, np.float32)
 
 
 def levels(samples: Array) -> tuple[float, float]:
@@ -195,6 +231,11 @@ def active_span(samples: Array) -> tuple[int, int]:
     return (int(loud[0]) * 320, (int(loud[-1]) + 1) * 320) if len(loud) else (0, len(samples))
 
 
+def tempi(hop: int) -> list[int]:
+    """Hops from 7/8 to 9/8 of `hop`, itself first."""
+    return [hop, *(round(hop * part / 16) for part in (14, 15, 17, 18))]
+
+
 def random_cut(recordings: list[Array], length: int, rng: np.random.Generator) -> Array:
     """A random piece, float32 [length], of a random recording (repeated where it is too short)."""
     recording = recordings[rng.integers(len(recordings))]
@@ -208,66 +249,91 @@ class Augmenter:
     """Makes features int8 [frames + 2 margin, bins] out of clips and recordings (see DataConfig)."""
 
     def __init__(self, config: DataConfig, noises: list[Array]):
-        self.frontend = FrontEnd(**config.frontend)
         self.noises = noises
-        hop, window = config.frontend["hop"], config.frontend["window"]
-        self.length = (config.frames + 2 * config.margin - 1) * hop + window
-        self.seen = (config.frames - 1) * hop + window
+        window = config.frontend["window"]
+        frames = config.frames + 2 * config.margin
+        #: hops of other lengths make a word slower or faster and leave its pitch alone; the first is the network's own
+        self.frontends = [FrontEnd(**{**config.frontend, "hop": hop}) for hop in tempi(config.frontend["hop"])]
+        #: samples of a canvas for each of them
+        self.lengths = [(frames - 1) * frontend.hop + window for frontend in self.frontends]
+        self.seen = (config.frames - 1) * config.frontend["hop"] + window
+        self.strength = config.strength
 
-    def finish(self, canvas: Array, loudness: float, rng: np.random.Generator) -> Array:
-        """Noise in six of ten cases at 0 to 30 dB under `loudness`, gain, 16-bit rounding, features."""
-        if self.noises and rng.random() < 0.6:
-            noise = random_cut(self.noises, self.length, rng)
+    def finish(self, canvas: Array, loudness: float, rng: np.random.Generator, tempo: int = 0) -> Array:
+        """Noise in half of the cases at 0 to 30 dB under `loudness`, gain, 16-bit rounding, features."""
+        if self.noises and rng.random() < 0.5:
+            noise = random_cut(self.noises, len(canvas), rng)
             rms = float(np.sqrt((noise * noise).mean())) + 1e-6
             canvas = canvas + noise * np.float32(loudness / rms * 10 ** (-rng.uniform(0, 30) / 20))
         if rng.random() < 0.8:
             canvas = canvas * np.float32(10 ** (rng.uniform(-15, 6) / 20))
-        return self.quantized(canvas)
+        return self.quantized(canvas, tempo)
 
-    def quantized(self, canvas: Array) -> Array:
+    def quantized(self, canvas: Array, tempo: int = 0) -> Array:
         """Features of float32 samples as a 16-bit recording would give them."""
-        return self.frontend.quantized(np.clip(np.rint(canvas * 32768), -32768, 32767).astype(np.int16))
+        return self.frontends[tempo].quantized(np.clip(np.rint(canvas * 32768), -32768, 32767).astype(np.int16))
 
-    def place(self, clip: Array, start: int, rng: np.random.Generator) -> Array:
+    def place(self, clip: Array, start: int, length: int, rng: np.random.Generator) -> Array:
         """Clip at `start` (may be negative) of a canvas whose rest is zeros or noise at the clip's floor."""
-        canvas = np.zeros(self.length, np.float32)
+        canvas = np.zeros(length, np.float32)
         if self.noises and rng.random() < 0.5:
-            noise = random_cut(self.noises, self.length, rng)
+            noise = random_cut(self.noises, length, rng)
             rms = float(np.sqrt((noise * noise).mean())) + 1e-6
             floor = min(levels(clip)[1], 0.02)
             canvas = noise * np.float32(floor / rms * 10 ** (rng.uniform(-6, 6) / 20))
-        first, last = max(0, start), min(self.length, start + len(clip))
+        first, last = max(0, start), min(length, start + len(clip))
         canvas[first:last] = clip[first - start : last - start]
         return canvas
 
+    def changed(self, clip: Array, rng: np.random.Generator) -> Array:
+        """Random speed, microphone and room, each in a part of the cases that grows with `strength`."""
+        speed = rng.uniform(0.88, 1.14) if rng.random() < 0.7 else 1.0
+        response = microphone(rng) if rng.random() < 0.4 * self.strength else None
+        tail = 0
+        if rng.random() < 0.25 * self.strength:
+            tail = RATE // 4
+            impulse, colour = room(rng, tail), response
+
+            def response(hertz: Array) -> Array:
+                size = round(RATE / hertz[1])
+                reflected = rfft(impulse, size)[: len(hertz)]
+                return np.asarray(reflected if colour is None else reflected * colour(hertz))
+
+        if speed == 1.0 and response is None:
+            return clip
+        return filtered(clip, speed, response, tail)
+
     def word(self, clip: Array, rng: np.random.Generator) -> Array:
-        """A whole word: random speed, start moved by up to 30 ms (crops move it further)."""
-        if rng.random() < 0.7:
-            clip = change_speed(clip, rng.uniform(0.85, 1.15))
-        start = (self.length - len(clip)) // 2 + int(rng.integers(-480, 481))
-        return self.finish(self.place(clip, start, rng), levels(clip)[0], rng)
+        """A whole word: changed, another tempo, start moved by up to 30 ms (crops move it further)."""
+        tempo = int(rng.integers(len(self.frontends))) if rng.random() < 0.5 * self.strength else 0
+        length, clip_length = self.lengths[tempo], len(clip)
+        clip = self.changed(clip, rng)
+        start = (length - min(len(clip), clip_length)) // 2 + int(rng.integers(-480, 481))
+        return self.finish(self.place(clip, start, length, rng), levels(clip)[0], rng, tempo)
 
     def partial(self, clip: Array, rng: np.random.Generator) -> Array:
         """At most 35 % of a word (15 % at least), at the end or at the start of the window the network sees."""
         first, last = active_span(clip)
         visible = round((last - first) * rng.uniform(0.15, 0.35))
-        edge = (self.length - self.seen) // 2
+        edge = (self.lengths[0] - self.seen) // 2
         start = edge + self.seen - visible - first if rng.random() < 0.6 else edge + visible - last
-        return self.finish(self.place(clip, start, rng), levels(clip)[0], rng)
+        return self.finish(self.place(clip, start, self.lengths[0], rng), levels(clip)[0], rng)
 
     def cut(self, recordings: list[Array], rng: np.random.Generator) -> Array:
         """A second of continuous speech."""
-        piece = random_cut(recordings, self.length, rng)
+        piece = self.changed(random_cut(recordings, self.lengths[0] * 5 // 4, rng), rng)[: self.lengths[0]]
         return self.finish(piece, levels(piece)[0], rng)
 
     def silence(self, rng: np.random.Generator) -> Array:
         """Background noise at a random gain, two noises together, or almost digital silence."""
-        kind = rng.random()
+        kind, length = rng.random(), self.lengths[0]
         if kind < 0.08 or not self.noises:
-            return self.quantized(rng.standard_normal(self.length).astype(np.float32) * 10 ** rng.uniform(-7, -4))
-        canvas = random_cut(self.noises, self.length, rng)
+            return self.quantized(rng.standard_normal(length).astype(np.float32) * 10 ** rng.uniform(-7, -4))
+        canvas = random_cut(self.noises, length, rng)
         if kind > 0.8:
-            canvas = canvas + random_cut(self.noises, self.length, rng)
+            canvas = canvas + random_cut(self.noises, length, rng)
+        if rng.random() < 0.3 * self.strength:
+            canvas = filtered(canvas, 1.0, microphone(rng))[:length]
         return self.quantized(canvas * np.float32(10 ** (rng.uniform(-45, 6) / 20)))
 
 

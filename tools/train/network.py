@@ -6,17 +6,17 @@ computes here in evaluation mode is what the runtime computes, up to the float32
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import binarize
+from . import binarize, fused
+from .fused import EPSILON
 
 LEVELS = {"full": [0, 1, 2, 3, 4, 5, 6, 7], "half": [1, 3, 5, 7], "quarter": [3, 7]}
-EPSILON = 1e-5
 MOMENTUM = 0.1
 #: bounds of the float16 values that the packed file stores
 SMALLEST_SCALE = 1e-4
@@ -37,11 +37,6 @@ def default_config(planes: int) -> dict[str, Any]:
         "planes": planes,
         "levels": {name: list(blocks) for name, blocks in LEVELS.items()},
     }
-
-
-def prelu(x: Tensor, slope: Tensor) -> Tensor:
-    """x where x >= 0, slope * x elsewhere; slope broadcasts over the last axis."""
-    return torch.where(x >= 0, x, slope * x)
 
 
 class Norm(nn.Module):
@@ -65,13 +60,24 @@ class Norm(nn.Module):
         self.running_var.lerp_(statistics[1], momentum)
 
 
-def normalize(x: Tensor, norm: tuple[Tensor, ...], training: bool) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Batch norm of x [..., channels]; also the (mean, variance) it used."""
+#: (mean, variance) of a batch, each [channels]
+Statistics = tuple[Tensor, Tensor]
+
+
+def norm_act(
+    z: Tensor, norm: tuple[Tensor, ...], slope: Tensor, residual: Tensor | None, training: bool
+) -> tuple[Tensor, Statistics]:
+    """Batch norm over z's last axis, PReLU (slope [channels] or [1]), + residual; also the statistics it used."""
     weight, bias, mean, var = norm
+    if fused.usable(z):
+        y, mean, var = fused.NormAct.apply(z, weight, bias, mean, var, slope, residual, training)
+        return y, (mean, var)
     if training:
-        var, mean = torch.var_mean(x, tuple(range(x.dim() - 1)), correction=0)
+        var, mean = torch.var_mean(z, tuple(range(z.dim() - 1)), correction=0)
     factor = weight * torch.rsqrt(var + EPSILON)
-    return x * factor + (bias - mean * factor), (mean.detach(), var.detach())
+    u = z * factor + (bias - mean * factor)
+    y = torch.where(u >= 0, u, slope * u)
+    return y if residual is None else y + residual, (mean.detach(), var.detach())
 
 
 class Activation(nn.Module):
@@ -80,29 +86,26 @@ class Activation(nn.Module):
     def __init__(self, channels: int, planes: int, method: str):
         super().__init__()
         self.planes, self.method = planes, method
-        self.threshold = nn.Parameter(torch.zeros(channels)) if channels else None
+        # plain sign and its straight-through estimator know no threshold: it stays 0
+        self.threshold = nn.Parameter(torch.zeros(channels), requires_grad=method != "ste") if channels else None
         self.scale = nn.Parameter(torch.tensor(1.0))
         self.calibrating = False
 
     @torch.no_grad()
     def calibrate(self, x: Tensor) -> None:
         """Threshold = mean of each channel, scale = best for a Gaussian of the remaining spread. x [..., channels]."""
-        if self.threshold is not None:
+        if self.threshold is not None and self.method != "ste":
             mean = x.mean(tuple(range(x.dim() - 1)))
             self.threshold.copy_(mean)
             x = x - mean
         self.scale.copy_(x.abs().mean() if self.planes == 1 else x.square().mean().sqrt())
         self.calibrating = False
 
-    def tensors(self) -> tuple[Tensor | None, Tensor, int, str]:
-        """The arguments of binarize.quantize_activation behind x."""
-        return self.threshold, self.scale, self.planes, self.method
-
     def forward(self, x: Tensor) -> Tensor:
         """Quantised x [..., channels]; sets the parameters first when `calibrating`."""
         if self.calibrating:
             self.calibrate(x)
-        return binarize.quantize_activation(x, *self.tensors())
+        return binarize.quantize_activation(x, self.threshold, self.scale, self.planes, self.method)
 
 
 class Int8Activation(nn.Module):
@@ -176,9 +179,15 @@ class Block(nn.Module):
         self.expand = Layer((hidden, width), planes, method, width, levels, slopes=1)
         self.project = Layer((width, hidden), planes, method, 0, levels)
 
+    def layers(self) -> list[Layer]:
+        """Its layers in the order of the computation."""
+        return [self.memory, self.expand, self.project]
+
 
 def remember(q: Tensor, weight: Tensor) -> Tensor:
     """Each channel's weighted sum over neighbouring times (zeros outside): q [n, t, c], weight [c, taps]."""
+    if fused.usable(q):
+        return fused.Remember.apply(q, weight)
     taps, steps = weight.shape[1], q.shape[1]
     padded = F.pad(q, (0, 0, taps // 2, taps // 2))
     total = padded[:, :steps] * weight[:, 0]
@@ -187,52 +196,9 @@ def remember(q: Tensor, weight: Tensor) -> Tensor:
     return total
 
 
-#: what `quantized` takes: see there
-Quantizer = Activation | tuple[Tensor | None, Tensor, int, str] | None
-#: (mean, variance) of a batch, each [channels]
-Statistics = tuple[Tensor, Tensor]
-
-
-def quantized(quantizer: Quantizer, x: Tensor) -> Tensor:
-    """x through a quantiser: an Activation, what its `tensors` gave, or None (x itself)."""
-    if quantizer is None:
-        return x
-    return quantizer(x) if isinstance(quantizer, Activation) else binarize.quantize_activation(x, *quantizer)
-
-
-def stem_math(
-    x: Tensor,
-    weights: list[Tensor],
-    norms: list[tuple[Tensor, ...]],
-    slopes: list[Tensor],
-    quantizers: list[Quantizer],
-    training: bool,
-) -> tuple[Tensor, tuple[Statistics, ...]]:
-    """Features [n, t, f] to [n, t/4, width]; also the statistics of the three norms."""
-    x = F.conv2d(x.unsqueeze(1), weights[0], stride=2, padding=2).permute(0, 2, 3, 1)
-    x, first = normalize(x, norms[0], training)
-    x = quantized(quantizers[1], prelu(x, slopes[0]))
-    x = F.conv2d(x.permute(0, 3, 1, 2), weights[1], stride=2, padding=2).permute(0, 2, 3, 1)
-    x, second = normalize(x, norms[1], training)
-    x = F.linear(quantized(quantizers[2], prelu(x, slopes[1])).flatten(2), weights[2])
-    x, third = normalize(x, norms[2], training)
-    return prelu(x, slopes[2]), (first, second, third)
-
-
-def block_math(
-    x: Tensor,
-    weights: list[Tensor],
-    norms: list[tuple[Tensor, ...]],
-    slopes: list[Tensor],
-    quantizers: list[Quantizer],
-    training: bool,
-) -> tuple[Tensor, tuple[Statistics, ...]]:
-    """One block on x [n, t, width]; also the statistics of its three norms."""
-    y, first = normalize(remember(quantized(quantizers[0], x), weights[0]), norms[0], training)
-    m = prelu(y, slopes[0]) + x
-    y, second = normalize(F.linear(quantized(quantizers[1], m), weights[1]), norms[1], training)
-    y, third = normalize(F.linear(quantized(quantizers[2], prelu(y, slopes[1])), weights[2]), norms[2], training)
-    return prelu(y, slopes[2]) + m, (first, second, third)
+def quantized(layer: Layer, x: Tensor) -> Tensor:
+    """x through the layer's activation quantiser, if it has one."""
+    return x if layer.act is None else layer.act(x)
 
 
 class Network(nn.Module):
@@ -240,7 +206,9 @@ class Network(nn.Module):
 
     ValueError for sizes that the runtime does not know."""
 
-    def __init__(self, config: dict[str, Any], classes: int, method: str = "learned"):
+    def __init__(
+        self, config: dict[str, Any], classes: int, method: str = "learned", binary_weights: bool = True
+    ):
         super().__init__()
         if config["family"] != "dfsmn" or config["planes"] not in (0, 1, 2) or config["taps"] % 2 != 1:
             raise ValueError(f"network {config!r}")
@@ -256,50 +224,60 @@ class Network(nn.Module):
             for i in range(config["blocks"])
         )
         self.classifier = Classifier(classes, width * config["frames"] // 4, planes, levels)
-        self.calibrating = self.compiled_evaluation = False
+        for layer in self.modules():
+            if isinstance(layer, Layer) and layer.kind == "binary" and not binary_weights:
+                layer.kind = "float"
         self.momentum = MOMENTUM  #: of the norms' running statistics in training passes
-        self._stem: Callable[..., Any] = stem_math
-        self._block: Callable[..., Any] = block_math
 
-    def compile(self, evaluation: bool = False) -> None:
-        """Use torch.compile for training passes (one graph for the stem, one for all blocks).
-
-        With `evaluation` for evaluation passes too, which pays where all batches have the same size."""
-        self.compiled_evaluation = evaluation
-        self._stem = torch.compile(stem_math, dynamic=False)
-        self._block = torch.compile(block_math, dynamic=False)
-
-    def _run(self, part: str, x: Tensor, layers: list[Layer], weights: list[Tensor], level: str = "") -> Tensor:
-        norms = [layer.norm_of(level) for layer in layers]
-        # the compiled graphs take tensors and not modules: one graph serves all blocks
-        if self.calibrating or not (self.training or self.compiled_evaluation):
-            math = stem_math if part == "stem" else block_math
-            acts: list[Quantizer] = [layer.act for layer in layers]
-        else:
-            math = self._stem if part == "stem" else self._block
-            acts = [layer.act and layer.act.tensors() for layer in layers]
-        y, statistics = math(
-            x, weights, [n.tensors() for n in norms], [layer.slope for layer in layers], acts, self.training
-        )
+    def _finish(self, layer: Layer, z: Tensor, level: str = "", residual: Tensor | None = None) -> Tensor:
+        """A layer's norm, PReLU and residual behind its product z."""
+        norm = layer.norm_of(level)
+        y, statistics = norm_act(z, norm.tensors(), layer.slope, residual, self.training)
         if self.training:
-            for norm, values in zip(norms, statistics, strict=True):
-                norm.update(values, self.momentum)
+            norm.update(statistics, self.momentum)
         return y
 
-    def forward(self, features: Tensor, only: str | None = None) -> dict[str, Tensor]:
-        """Quantised features [n, frames, bins] (int8, or floats of whole numbers) to {level: logits [n, classes]}."""
-        stem: list[Any] = [self.conv1, self.conv2, self.fc1]
-        x0 = self._run("stem", features.to(self.conv1.weight.dtype), stem, [layer.effective_weight() for layer in stem])
-        weights = [[layer.effective_weight() for layer in (b.memory, b.expand, b.project)] for b in self.blocks]
+    def _stem(self, features: Tensor) -> Tensor:
+        """Features [n, t, f] to [n, t/4, width]."""
+        x = features.to(self.conv1.weight.dtype).unsqueeze(1)
+        z = F.conv2d(x, self.conv1.effective_weight(), stride=2, padding=2).permute(0, 2, 3, 1)
+        q = quantized(self.conv2, self._finish(self.conv1, z)).permute(0, 3, 1, 2)
+        z = F.conv2d(q, self.conv2.effective_weight(), stride=2, padding=2).permute(0, 2, 3, 1)
+        q = quantized(self.fc1, self._finish(self.conv2, z)).flatten(2)
+        return self._finish(self.fc1, F.linear(q, self.fc1.effective_weight()))
+
+    def _run(self, block: Block, weights: list[Tensor], x: Tensor, level: str) -> Tensor:
+        """One block on x [n, t, width]."""
+        z = remember(quantized(block.memory, x), weights[0])
+        m = self._finish(block.memory, z, level, x)
+        y = self._finish(block.expand, F.linear(quantized(block.expand, m), weights[1]), level)
+        return self._finish(block.project, F.linear(quantized(block.project, y), weights[2]), level, m)
+
+    def forward(
+        self,
+        features: Tensor,
+        only: str | None = None,
+        hidden: dict[str, list[Tensor]] | None = None,
+        parts: dict[str, float] | None = None,
+    ) -> dict[str, Tensor]:
+        """Quantised features [n, frames, bins] (int8, or floats of whole numbers) to {level: logits [n, classes]}.
+
+        Of level `only`, else of all. `hidden`, where given, gets each level's block outputs [n, t, width] in turn.
+        `parts`: share of the clips, the first, that a level sees where not all."""
+        x0 = self._stem(features)
+        weights = [[layer.effective_weight() for layer in block.layers()] for block in self.blocks]
         head = self.classifier.effective_weight()
         logits = {}
         for level, run in self.levels.items():
             if only is not None and level != only:
                 continue
             x = x0
+            if parts and level in parts:
+                x = x[: max(2, round(parts[level] * len(x)))]
             for i in run:
-                block = self.blocks[i]
-                x = self._run("block", x, [block.memory, block.expand, block.project], weights[i], level)
+                x = self._run(self.blocks[i], weights[i], x, level)
+                if hidden is not None:
+                    hidden.setdefault(level, []).append(x)
             logits[level] = self.classifier(x.flatten(1), head, level)
         return logits
 
@@ -310,10 +288,8 @@ class Network(nn.Module):
         for module in self.modules():
             if isinstance(module, Activation | Int8Activation):
                 module.calibrating = True
-        self.calibrating = True
         with torch.no_grad():
             self(features)
-        self.calibrating = False
         self.train(was)
 
     @torch.no_grad()

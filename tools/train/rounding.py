@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .network import EPSILON, Layer, Network, Norm
+from .fused import EPSILON
+from .network import Layer, Network, Norm
 
 
 def _half(values: Tensor) -> Tensor:

@@ -1,0 +1,102 @@
+"""What a stage of training is: its settings, its loss, its optimiser and its learning rate."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from . import binarize, distil
+from .network import Network
+
+LEVEL_WEIGHTS = {"full": 1.0, "half": 0.5, "quarter": 0.25}
+
+
+@dataclass
+class Stage:
+    """One training run. `rate` is the peak learning rate, `decay` the weight decay of full-precision weights."""
+
+    name: str
+    planes: int
+    epochs: int
+    samples: int = 32768  #: per epoch
+    batch: int = 256
+    network: dict[str, Any] = dataclasses.field(default_factory=dict)  #: sizes other than default_config's
+    init: str = ""  #: stage whose weights it starts from ("binary.last": its last checkpoint that is not rounded)
+    teachers: list[str] = dataclasses.field(default_factory=list)  #: stages whose mean it distils, the first judges
+    optimizer: str = "adamw"  #: or "sgd"
+    rate: float = 2e-3
+    decay: float = 0.0
+    warmup: float = 0.02  #: fraction of all steps
+    threshold_rate: float = 0.1  #: learning rate of thresholds and scales, relative
+    method: str = "learned"  #: quantiser gradients, see binarize.METHODS
+    distil: float = 0.0  #: weight of the teacher's softened logits against 1 - distil of the labels
+    temperature: float = 2.0
+    hidden: str = ""  #: distillation of the blocks' outputs by the first teacher, see distil.METHODS
+    hidden_weight: float = 0.01
+    weights: str = "binary"  #: or "float": only the activations are binary, a step on the way
+    parts: dict[str, float] = dataclasses.field(default_factory=dict)  #: share of each batch that a level sees, else 1
+    mixup: float = 0.0  #: alpha of the Beta distribution of mixup's shares; 0 is off
+    ema: float = 0.0  #: decay of the moving average of the weights that is validated and saved; 0 is off
+    suspects_from: float = 1.0  #: fraction of the epochs after which filtered suspects are used; 1 is never
+    validate: int = 2  #: epochs between validations
+    settle: int = 150  #: batches over which the finished network's norm statistics are measured anew
+
+    def __post_init__(self) -> None:
+        known = (
+            self.optimizer in ("adamw", "sgd")
+            and self.method in binarize.METHODS
+            and self.hidden in distil.METHODS
+            and self.weights in ("binary", "float")
+        )
+        if not known or self.epochs < 1 or (self.hidden and not self.teachers):
+            raise ValueError(f"stage {self}")
+
+
+def loss_of(logits: dict[str, Tensor], target: Tensor, soft: Tensor | None, stage: Stage) -> Tensor:
+    """Cross-entropy of the levels, weighted, mixed with that against the teachers' softened distribution."""
+    total = torch.zeros((), device=target.device)
+    for level, values in logits.items():
+        seen = len(values)
+        loss = F.cross_entropy(values, target[:seen])
+        if soft is not None:
+            # over their temperature squared, gradients of softened logits have the labels' size
+            softened = F.cross_entropy(values / stage.temperature, soft[:seen]) * stage.temperature**2
+            loss = (1 - stage.distil) * loss + stage.distil * softened
+        total = total + LEVEL_WEIGHTS.get(level, 0.25) * loss
+    return total
+
+
+def make_optimizer(model: Network, stage: Stage) -> torch.optim.Optimizer:
+    """Full-precision weights decay, latent binary ones, norms, slopes and quantiser parameters do not."""
+    groups: dict[str, list[Tensor]] = {"weights": [], "free": [], "quantizers": []}
+    binary = {id(m.weight) for m in model.modules() if getattr(m, "kind", "") == "binary"}
+    for name, parameter in model.named_parameters():
+        if ".act." in name:
+            groups["quantizers"].append(parameter)
+        elif parameter.dim() > 1 and id(parameter) not in binary:
+            groups["weights"].append(parameter)
+        else:
+            groups["free"].append(parameter)
+    settings = [
+        {"params": groups["weights"], "weight_decay": stage.decay, "relative": 1.0},
+        {"params": groups["free"], "weight_decay": 0.0, "relative": 1.0},
+        {"params": groups["quantizers"], "weight_decay": 0.0, "relative": stage.threshold_rate},
+    ]
+    settings = [s for s in settings if s["params"]]
+    if stage.optimizer == "sgd":
+        return torch.optim.SGD(settings, stage.rate, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(settings, stage.rate, fused=True)
+
+
+def rate_at(step: int, steps: int, stage: Stage) -> float:
+    """Learning rate of a step: linear warm-up, then half a cosine down to 0."""
+    warm = max(1, round(stage.warmup * steps))
+    if step < warm:
+        return stage.rate * (step + 1) / warm
+    return stage.rate * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
