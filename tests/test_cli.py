@@ -244,7 +244,10 @@ def test_eval_json(cli, tiny, tiny_model_path, clips):
     code, out, err = cli("eval", clips, "--model", tiny_model_path, "--json")
     result = json.loads(out)
     assert (code, err) == (0, "")
-    assert list(result) == ["accuracy", "clips", "per_class", "confusion"]
+    assert list(result) == ["accuracy", "interval", "clips", "speakers", "calibration_error", "per_class", "confusion"]
+    assert 0 <= result["interval"][0] <= result["accuracy"] <= result["interval"][1] <= 1
+    assert 0 <= result["calibration_error"] <= 1
+    assert result["speakers"] == 16
     assert result["clips"] == 16
     confusion = {true: dict.fromkeys(WORDS, 0) for true in WORDS}
     for path in clips.glob("*/*.wav"):
@@ -273,13 +276,31 @@ def test_eval_table(cli, tiny_model_path, clips):
     lines = out.splitlines()
     assert (code, err) == (0, "")
     assert lines[0] == f"accuracy {result['accuracy']:.2%} over 16 clips (tiny, half)"
-    assert lines[2].split() == ["said", "/", "heard", *WORDS, "accuracy"]
-    assert len({len(line) for line in lines[2:]}) == 1
-    for word, line in zip(WORDS, lines[3:], strict=True):
+    assert lines[1].startswith(f"95 % interval {result['interval'][0]:.2%} to {result['interval'][1]:.2%}, ")
+    assert lines[1].endswith(f"calibration error {result['calibration_error']:.2%}")
+    assert lines[3].split() == ["said", "/", "heard", *WORDS, "accuracy"]
+    assert len({len(line) for line in lines[3:]}) == 1
+    for word, line in zip(WORDS, lines[4:], strict=True):
         counts = [int(cell.replace(".", "0")) for cell in line.split()[1:-1]]
         assert counts == list(result["confusion"][word].values())
         assert line.startswith(word)
         assert line.endswith(f"{result['per_class'][word]:.1%}")
+
+
+def test_eval_plot(cli, refused, tiny_model_path, clips, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib")
+    plain = cli("eval", clips, "--model", tiny_model_path)
+    assert cli("eval", clips, "--model", tiny_model_path, "--plot", tmp_path / "a.png") == plain
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert cli("eval", clips, "--model", tiny_model_path, "--json", "--plot", tmp_path / "a.svg")[0] == 0
+    assert "_unknown_" in (tmp_path / "a.svg").read_text()
+    wrong = ("eval", clips, "--model", tiny_model_path, "--plot")
+    assert ".png" in refused(*wrong, tmp_path / "a.txt")
+    assert "no such folder" in refused(*wrong, tmp_path / "none" / "a.png")
+    (tmp_path / "b.png").mkdir()
+    assert "cannot write" in cli(*wrong, tmp_path / "b.png")[2]
+    monkeypatch.setitem(sys.modules, "matplotlib.backend_bases", None)
+    assert "pip install" in refused(*wrong, tmp_path / "a.png")
 
 
 def test_eval_goes_on_past_bad_clips(cli, refused, tiny_model_path, tmp_path):

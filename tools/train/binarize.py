@@ -3,7 +3,8 @@
 Each forward pass is the arithmetic of the runtime (comparisons, no divisions), each backward pass is one of:
 "learned": gradient 1 inside a window that grows with the learned scale, threshold and scale learned (after the Learning
 Propagation Binarizer of BiFSMNv2; the scale's gradient is that of LSQ); "ste": the plain straight-through estimator,
-gradient 1 where |x - t| <= 1, the scale is not learned.
+gradient 1 where |x - t| <= 1, neither threshold nor scale is learned; "dual": two planes whose second scale is learned
+by itself, as BiFSMNv2 has it (an ablation: the file format has no place for it).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from . import fused
 
-METHODS = ("learned", "ste")
+METHODS = ("learned", "ste", "dual")
 
 
 def levels_of(distance: Tensor, scale: Tensor, planes: int) -> Tensor:
@@ -54,6 +55,29 @@ class ActivationQuantizer(torch.autograd.Function):
             # per channel first: one pass over memory serves threshold and scale
             grad_scale = (grad * slope).sum(tuple(range(grad.dim() - 1))).sum() * distance.numel() ** -0.5
         return grad_x, grad_threshold, grad_scale, None, None
+
+
+class DualQuantizer(torch.autograd.Function):
+    """value = scale * b1 + residue * b2, b1 the sign of d = x - threshold and b2 that of d - scale * b1.
+
+    x [..., channels], threshold [channels] or None, scale and residue positive scalars."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, threshold: Tensor | None, scale: Tensor, residue: Tensor) -> Tensor:
+        distance = x if threshold is None else x - threshold
+        ctx.save_for_backward(distance, scale, residue, threshold)
+        coarse = torch.where(distance >= 0, 1.0, -1.0)
+        return scale * coarse + residue * torch.where(distance - scale * coarse >= 0, 1.0, -1.0)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        distance, scale, residue, threshold = ctx.saved_tensors
+        grad_x = torch.where(distance.abs() < scale + 2 * residue, grad, 0.0)
+        coarse = torch.where(distance >= 0, 1.0, -1.0)
+        fine = torch.where(distance - scale * coarse >= 0, 1.0, -1.0)
+        grad_threshold = None if threshold is None else -grad_x.sum(tuple(range(grad.dim() - 1)))
+        share = distance.numel() ** -0.5
+        return grad_x, grad_threshold, (grad * coarse).sum() * share, (grad * fine).sum() * share
 
 
 class Int8Quantizer(torch.autograd.Function):
@@ -114,10 +138,15 @@ class Int8Weight(torch.autograd.Function):
 
 def quantize_activation(x: Tensor, threshold: Tensor | None, scale: Tensor, planes: int, method: str) -> Tensor:
     """See ActivationQuantizer. ValueError for another number of planes than 1 or 2, or another method."""
-    if planes not in (1, 2) or method not in METHODS:
+    if planes not in (1, 2) or method not in METHODS[:2]:
         raise ValueError(f"planes {planes}, method {method!r}")
     quantizer = fused.Quantize if fused.usable(x) else ActivationQuantizer
     return quantizer.apply(x, threshold, scale, planes, method)
+
+
+def quantize_dual(x: Tensor, threshold: Tensor | None, scale: Tensor, residue: Tensor) -> Tensor:
+    """See DualQuantizer."""
+    return DualQuantizer.apply(x, threshold, scale, residue)
 
 
 def quantize_int8(x: Tensor, scale: Tensor) -> Tensor:

@@ -89,6 +89,8 @@ class Activation(nn.Module):
         # plain sign and its straight-through estimator know no threshold: it stays 0
         self.threshold = nn.Parameter(torch.zeros(channels), requires_grad=method != "ste") if channels else None
         self.scale = nn.Parameter(torch.tensor(1.0))
+        if method == "dual":
+            self.residue = nn.Parameter(torch.tensor(0.5))
         self.calibrating = False
 
     @torch.no_grad()
@@ -99,12 +101,16 @@ class Activation(nn.Module):
             self.threshold.copy_(mean)
             x = x - mean
         self.scale.copy_(x.abs().mean() if self.planes == 1 else x.square().mean().sqrt())
+        if self.method == "dual":
+            self.residue.copy_(self.scale / 2)
         self.calibrating = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Quantised x [..., channels]; sets the parameters first when `calibrating`."""
         if self.calibrating:
             self.calibrate(x)
+        if self.method == "dual":
+            return binarize.quantize_dual(x, self.threshold, self.scale, self.residue)
         return binarize.quantize_activation(x, self.threshold, self.scale, self.planes, self.method)
 
 
@@ -298,6 +304,8 @@ class Network(nn.Module):
         for module in self.modules():
             if isinstance(module, Activation | Int8Activation):
                 module.scale.clamp_(min=SMALLEST_SCALE)
+            if isinstance(module, Activation) and module.method == "dual":
+                module.residue.clamp_(min=SMALLEST_SCALE)
 
 
 class Classifier(nn.Module):

@@ -1,0 +1,53 @@
+"""The confusion matrix as a picture; needs matplotlib."""
+from pathlib import Path
+from typing import Any
+
+from kwsrt.errors import OptionError
+
+
+def check(path: Path) -> None:
+    """Make sure that a picture can be drawn and written there, before the work that it shows.
+
+    Raises
+    ------
+    OptionError : matplotlib is missing, the folder is, or the name's ending is no picture's.
+    """
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ImportError:
+        raise OptionError('--plot needs matplotlib: pip install "kwsrt[plot]"') from None
+    if path.suffix[1:].lower() not in FigureCanvasBase.get_supported_filetypes():
+        raise OptionError(f"{path}: a picture's name ends in .png, .svg or .pdf")
+    if not path.parent.is_dir():
+        raise OptionError(f"{path}: no such folder")
+
+
+def draw_confusion(result: dict[str, Any], title: str, path: Path) -> None:
+    """Write the picture of what `kwsrt.evaluation.summary` gave: rows said, columns heard, shares of each row.
+
+    Raises
+    ------
+    OptionError : the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    said = list(result["confusion"])
+    heard = list(result["confusion"][said[0]])
+    shares = [[clips / sum(row.values()) for clips in row.values()] for row in result["confusion"].values()]
+    figure = Figure(figsize=(2.2 + 0.6 * len(heard), 1.8 + 0.5 * len(said)), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for i, row in enumerate(result["confusion"].values()):
+        for j, clips in enumerate(row.values()):
+            if clips:
+                axes.text(j, i, str(clips), ha="center", va="center", fontsize=8,
+                          color="white" if shares[i][j] > 0.5 else "black")
+    axes.set_xticks(range(len(heard)), heard, rotation=45, ha="right")
+    axes.set_yticks(range(len(said)), said)
+    axes.set_xlabel("heard")
+    axes.set_ylabel("said")
+    axes.set_title(title, fontsize=10)
+    try:
+        figure.savefig(path, dpi=120)
+    except OSError as error:
+        raise OptionError(f"{path}: cannot write the picture: {error.strerror or error}") from None
