@@ -1,8 +1,8 @@
 """Write a model's card from measurements on the packed file itself.
 
-    python -m tools.card MODEL.kws CLIPS --report REPORT.txt [--negatives RECORDING ...]
+    python -m tools.card MODEL.kws CLIPS --report REPORT.txt [--list FILE] [--negatives RECORDING ...]
 
-CLIPS: a folder per label, as `kwsrt eval` takes it. REPORT.txt: what tools/convert.py printed. The card, MODEL.md
+CLIPS and FILE: as `kwsrt eval` takes them. REPORT.txt: what tools/convert.py printed. The card, MODEL.md
 beside the file, has the accuracy of every thinning level, the confusion of the first, detections in the negatives
 (recordings in which no keyword is said), where the model comes from, and the commands that gave each number.
 """
@@ -15,7 +15,9 @@ from typing import Any
 
 import kwsrt
 from kwsrt import audio
-from kwsrt.cli.eval import Counts, find_clips, summary
+from kwsrt.cli.eval import find_clips
+from kwsrt.cli.picture import draw_confusion
+from kwsrt.evaluation import hear, summary
 
 INTENDED = """\
 Ten command words in English, one at a time, spoken to a device with a microphone of any kind, and everything else as
@@ -26,17 +28,7 @@ WEAK = """\
   taken for it, and so may a second of quick running speech: ask for a higher threshold where that hurts.
 - Speech Commands was recorded at close range by mostly native or fluent speakers; far fields, strong accents, children
   and music were not measured.
-- Scores are softmax outputs and are not calibrated."""
-
-
-def evaluate(model: kwsrt.Model, clips: list[tuple[Path, str]], thin: str) -> dict[str, Any]:
-    """What `kwsrt eval` gives for one level."""
-    counts: Counts = Counter()
-    for path, label in clips:
-        samples, rate = audio.read(path)
-        scores = model.predict(samples, sample_rate=rate, thin=thin)
-        counts[label, max(scores, key=scores.__getitem__)] += 1
-    return summary(counts, model.labels)
+- Scores are calibrated for single words of a second as in the validation clips, not for running speech."""
 
 
 def false_alarms(model: kwsrt.Model, recordings: Iterable[Path], thin: str) -> tuple[int, float]:
@@ -56,29 +48,26 @@ def confusions(result: dict[str, Any], most: int = 4) -> str:
     return ", ".join(f"{said} heard as {heard} ({n})" for (said, heard), n in pairs.most_common(most))
 
 
-def _interval(share: float, count: int) -> str:
-    """95 % confidence interval of a share of `count` clips taken as independent (Wilson), in percent."""
-    z = 1.96
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
-    return f"{100 * (middle - half):.1f} to {100 * (middle + half):.1f}"
-
-
 def _table(rows: list[list[str]]) -> str:
     head, *body = rows
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body])
 
 
-def card(path: Path, clips: Path, report: str, negatives: list[Path]) -> str:
+def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: list[Path]) -> str:
     """The card's text."""
     model = kwsrt.load(path)
     training = model.manifest["training"]
-    found = find_clips(clips, None, model.labels)
-    results = {thin: evaluate(model, found, thin) for thin in model.thin_levels}
-    first = results[model.thin_levels[0]]
-    accuracy = [["level", "accuracy", "95 % interval", *first["per_class"]]]
-    accuracy += [[thin, f"**{r['accuracy']:.2%}**", _interval(r["accuracy"], r["clips"]),
-                  *(f"{v:.1%}" for v in r["per_class"].values())] for thin, r in results.items()]
+    found = find_clips(clips, listed, model.labels)
+    results = {thin: summary([hear(model, clip, label, thin) for clip, label in found], model.labels)
+               for thin in model.thin_levels}
+    top = model.thin_levels[0]
+    first = results[top]
+    accuracy = [["level", "accuracy", "95 % interval", "calibration error", *first["per_class"]]]
+    accuracy += [[thin, f"**{r['accuracy']:.2%}**", "{:.2%} to {:.2%}".format(*r["interval"]),
+                  f"{r['calibration_error']:.2%}", *(f"{v:.1%}" for v in r["per_class"].values())]
+                 for thin, r in results.items()]
+    picture = path.with_suffix(".png")
+    draw_confusion(first, f"{model.name}, {top}: {first['accuracy']:.1%} of {first['clips']} clips", picture)
     heard = list(next(iter(first["confusion"].values())))
     confusion = [["said / heard", *heard]]
     confusion += [[said, *(str(n or "") for n in row.values())] for said, row in first["confusion"].items()]
@@ -108,7 +97,8 @@ def card(path: Path, clips: Path, report: str, negatives: list[Path]) -> str:
         "These clips chose the number of epochs and that norm statistics are measured anew at the end, so they flatter "
         "a little. One training run, one seed.\n\n"
         + _table(accuracy),
-        "Confusion, full:\n\n" + _table(confusion)]
+        f"Confusion, {top}:\n\n" + _table(confusion),
+        f"![The same as a picture, shares of each row]({picture.name})"]
     if negatives:
         rows = [["level", "detections", "hours", "an hour"]]
         for thin in model.thin_levels:
@@ -130,10 +120,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("clips", type=Path)
+    parser.add_argument("--list", type=Path, metavar="FILE")
     parser.add_argument("--report", type=Path, required=True)
     parser.add_argument("--negatives", type=Path, nargs="*", default=[])
     arguments = parser.parse_args()
-    text = card(arguments.model, arguments.clips, arguments.report.read_text().strip(), arguments.negatives)
+    report = arguments.report.read_text().strip()
+    text = card(arguments.model, arguments.clips, arguments.list, report, arguments.negatives)
     arguments.model.with_suffix(".md").write_text(text)
     return 0
 

@@ -274,22 +274,23 @@ def export_onnx(file: file_format.ModelFile, out: Path) -> None:
     onnx.save(onnx_graph.export(file.manifest, file.tensors), str(out))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="convert.py", description=__doc__,
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="convert.py", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="CHECKPOINT.pt, MODEL.onnx, or MODEL.kws for --onnx alone")
-    parser.add_argument("out", type=Path, nargs="?", help="the packed file to write, OUT.kws")
-    parser.add_argument("--onnx", type=Path, metavar="OUT.onnx", help="write the packed network as ONNX too")
-    parser.add_argument("--name", help="name of the model (default: the output's file name)")
-    parser.add_argument("--threshold", type=float, default=0.8,
+    made.add_argument("source", type=Path, help="CHECKPOINT.pt, MODEL.onnx, or MODEL.kws for --onnx alone")
+    made.add_argument("out", type=Path, nargs="?", help="the packed file to write, OUT.kws")
+    made.add_argument("--onnx", type=Path, metavar="OUT.onnx", help="write the packed network as ONNX too")
+    made.add_argument("--name", help="name of the model (default: the output's file name)")
+    made.add_argument("--threshold", type=float, default=0.8,
                         help="detection threshold that the file declares (%(default)s)")
-    parser.add_argument("--audio", type=Path, nargs="+", default=[RECORDINGS],
+    made.add_argument("--audio", type=Path, nargs="+", default=[RECORDINGS],
                         help="recordings, or folders of them, to replay (default: tests/recordings)")
-    parser.add_argument("--windows", type=int, default=64, help="windows of that audio to replay (%(default)s)")
-    parser.add_argument("--rebinarize", action="store_true",
+    made.add_argument("--windows", type=int, default=64, help="windows of that audio to replay (%(default)s)")
+    made.add_argument("--rebinarize", action="store_true",
                         help="convert weights that are not 1-bit all the same, and say what changed")
-    parser.add_argument("--json", action="store_true", help="print the report as a JSON string")
-    return parser
+    made.add_argument("--json", action="store_true", help="print the report as a JSON string")
+    return made
 
 
 def run(options: argparse.Namespace) -> None:
@@ -314,7 +315,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; 0, or 2 after a one-line message."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         run(options)
     except (KwsrtError, OSError) as error:

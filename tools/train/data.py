@@ -164,6 +164,11 @@ def long_files(paths: list[str]) -> list[Path]:
     return sorted(p for several in found for p in several)
 
 
+def held_out(paths: list[str], every: int) -> list[Path]:
+    """Of the long recordings every `every`-th, which is kept out of training for counting false alarms."""
+    return long_files(paths)[every - 1 :: every]
+
+
 def split_noise(recording: Array, training: bool) -> Array:
     """The first four fifths of a noise recording train, the rest validates."""
     cut = len(recording) * 4 // 5
@@ -433,7 +438,8 @@ def _training_part(config: DataConfig, part: str, cache: Path, workers: int, log
         out = np.lib.format.open_memmap(
             unfinished / "features.npy", "w+", np.int8, (total, frames, config.frontend["bins"])
         )
-        kept = [f for i, f in enumerate(long_files(config.speech)) if i % config.hold_out != config.hold_out - 1]
+        unheard = set(held_out(config.speech, config.hold_out))
+        kept = [f for f in long_files(config.speech) if f not in unheard]
         state = (config, _noises(config, True), [read_audio(f) for f in kept])
         jobs = [(job[0], job[1], job[2], (config.seed, i)) for i, job in enumerate(plan)]
         at = 0

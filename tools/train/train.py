@@ -27,6 +27,7 @@ from .network import Network, default_config
 from .recipe import Stage, loss_of, make_optimizer, rate_at
 from .rounding import round_for_file
 from .sampling import Bucket, Mix, augment, buckets, draw, mixed
+from .ship import ship
 from .team import Team
 
 log = logging.getLogger("train")
@@ -271,6 +272,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--noise", nargs="*", default=[], help="long noise recordings, or folders of them")
     parser.add_argument("--labels", help='"12", "20", "35" or words with commas (default: the config\'s)')
     parser.add_argument("--seed", type=int, help="of the training runs (default: the config's)")
+    parser.add_argument("--ship", metavar="MODEL.kws", help="pack the last stage there, and write its card beside it")
     parser.add_argument("--stage", nargs="*", help="only these stages (default all)")
     parser.add_argument("--threads", type=int, default=0, help="of torch, a process (default: cores / processes)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that make the cache")
@@ -293,6 +295,9 @@ def main(argv: list[str] | None = None) -> int:
     for stage in run.stages:
         if not arguments.stage or stage.name in arguments.stage:
             run.train(stage)
+    if arguments.ship and run.team.leads:
+        negatives = data.held_out(arguments.speech, run.settings.hold_out)
+        ship(run.out / f"{run.stages[-1].name}.pt", Path(arguments.ship), Path(arguments.data), negatives)
     run.team.leave()
     return 0
 
