@@ -13,7 +13,10 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch")
 sf = pytest.importorskip("soundfile", reason="training reads its clips with soundfile")
 pytest.importorskip("scipy", reason="training changes the speed of clips with SciPy")
 
-from tools.train import binarize, data, distil, fused, measure, sampling, train  # noqa: E402
+import kwsrt  # noqa: E402
+from kwsrt.cli.eval import find_clips  # noqa: E402
+from kwsrt.evaluation import hear, summary  # noqa: E402
+from tools.train import binarize, data, distil, fused, measure, sampling, table, train  # noqa: E402
 from tools.train.network import Network, default_config, norm_act, remember  # noqa: E402
 
 CONFIG = """
@@ -187,6 +190,7 @@ def fused_cases():
     weight = normal(16, 24, 5, 5)
     weight[0, 0, 0, 0] = 30  # beyond the window of the gradient
     cases["weight"] = (binarize.binarize_weight, [weight])
+    cases["weight as it is"] = (lambda w: binarize.binarize_weight(w, False), [weight])
     return cases
 
 
@@ -206,6 +210,30 @@ def test_fused_passes_are_those_of_pytorch(name, monkeypatch):
         assert (quick is None) == (plain is None)
         if plain is not None:
             torch.testing.assert_close(quick, plain, rtol=1e-4, atol=1e-4 * plain.abs().max().item())
+
+
+def test_levels_can_share_their_norms():
+    model = Network({**default_config(2), "shared_norms": True}, 12)
+    assert "blocks.3.project.norm.running_var" in model.state_dict()
+    features = torch.randint(-127, 128, (4, 32, 32), dtype=torch.int8)
+    assert torch.isfinite(model.train()(features, parts={"half": 0.5})["quarter"]).all()
+    assert len(model(features, parts={"half": 0.5})["half"]) == 2
+
+
+def test_table_of_runs(clips, tmp_path, capsys):
+    for seed in (1, 2):
+        run = train.Run(tomllib.loads(CONFIG), arguments(clips, tmp_path / f"seed{seed}"))
+        run.seed = seed
+        run.train(run.stages[0])
+        run.train(run.stages[1])
+    assert table.main([str(tmp_path / "seed1"), str(tmp_path / "seed2")]) == 0
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in lines[2:]] == ["teacher", "binary"]
+    found = [torch.load(tmp_path / f"seed{seed}" / "binary.pt", weights_only=True)["train"] for seed in (1, 2)]
+    mean = sum(train["validation"]["full"] for train in found) / 2
+    assert lines[3][2].startswith(f"{100 * mean:.2f} (")
+    assert lines[3][6:8] == ["2", "2 x 32"]
+    assert len({len(line) for line in lines}) == 1
 
 
 def test_levels_alone_are_the_same():
@@ -243,6 +271,26 @@ def test_training_resumes_identically(clips, tmp_path):
     assert all(torch.equal(value, again["state"][name]) for name, value in saved["state"].items())
     model, _ = train.load_model(paths[1])
     assert not model.training
+
+
+def test_training_ends_in_a_model_and_its_card(clips, tmp_path):
+    pytest.importorskip("matplotlib", reason="cards have pictures")
+    config, packed = tmp_path / "small.toml", tmp_path / "small.kws"
+    config.write_text(CONFIG)
+    options = [str(config), "--data", str(clips), "--out", str(tmp_path / "out"), "--workers=1", "--threads=1"]
+    negative = next((clips / "_background_noise_").iterdir())
+    more = ["--speech", *[str(negative)] * 4, "--ship", str(packed)]
+    assert train.main(options + more) == 0
+    model = kwsrt.load(packed)
+    assert model.labels == ("yes", "no", "_unknown_", "_silence_")
+    card = packed.with_suffix(".md").read_text()
+    assert model.checksum in card
+    assert f"{negative.name}" in card
+    listed = tmp_path / "out" / "evaluation_list.txt"
+    assert len(listed.read_text().splitlines()) == 4 + 200
+    outcomes = [hear(model, path, label, "full") for path, label in find_clips(clips, listed, model.labels)]
+    assert f"**{summary(outcomes, model.labels)['accuracy']:.2%}**" in card
+    assert packed.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_two_processes_train_one_network(clips, tmp_path):

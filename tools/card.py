@@ -83,10 +83,11 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
                 ["model licence", "CC BY 4.0, as its data; attribution: Pete Warden, \"Speech Commands: A Dataset for "
                  "Limited-Vocabulary Speech Recognition\", 2018; Panayotov et al., \"LibriSpeech\", 2015; "
                  "K. J. Piczak, \"ESC: Dataset for Environmental Sound Classification\", 2015 (CC BY 3.0)"],
-                ["recipe", f"`tools/train/configs/kws12.toml`: float teacher, then {recipe.get('planes')} activation "
-                 f"planes, {training.get('epochs')} epochs of {recipe.get('samples')} samples, "
-                 f"seed {training.get('seed')}, "
-                 f"{training.get('seconds', 0) / 60:.0f} min on two CPU cores, torch {training.get('torch')}"],
+                ["recipe", f"`tools/train/configs/kws12.toml`: a float teacher, then {recipe.get('planes')} activation "
+                 f"planes from its weights, distilled from {', '.join(recipe.get('teachers', [])) or 'none'}; "
+                 f"{training.get('epochs')} epochs of {recipe.get('samples')} samples, seed {training.get('seed')}, "
+                 f"{training.get('seconds', 0) / 60:.0f} min in {training.get('processes', 1)} processes of a CPU core "
+                 f"each, torch {training.get('torch')}"],
                 ["date", str(training.get("date", ""))]]),
         f"## Accuracy\nMeasured on the packed file, on {first['clips']:,} clips of the official validation split "
         "(speakers that training never saw; words without a label of their own count as `_unknown_`, and about 6 % of "
@@ -94,8 +95,8 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
         "see:\n\n"
         "    python DATA/unpack.py CLIPS --split validation\n    python -m tools.silence_clips CLIPS\n"
         "    kwsrt eval CLIPS --thin LEVEL\n\n"
-        "These clips chose the number of epochs and that norm statistics are measured anew at the end, so they flatter "
-        "a little. One training run, one seed.\n\n"
+        "The interval is the bootstrap's over speakers. These clips chose among recipes and set the temperature of the "
+        "scores, so they flatter a little; tools/train/README.md has the table of what was tried, and other seeds.\n\n"
         + _table(accuracy),
         f"Confusion, {top}:\n\n" + _table(confusion),
         f"![The same as a picture, shares of each row]({picture.name})"]
@@ -105,8 +106,9 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
             events, hours = false_alarms(model, negatives, thin)
             rows.append([thin, str(events), f"{hours:.2f}", f"{events / hours:.1f}"])
         parts.append("## False accepts\nDetections with the default threshold "
-                     f"({model.manifest['threshold']}) in read speech in which no keyword is said: the LibriSpeech "
-                     "files that training left out (every fourth by name), continuous speech and so the hard case:\n\n"
+                     f"({model.manifest['threshold']}) in recordings in which no keyword is said and which "
+                     "training left out: read speech (LibriSpeech), continuous and so the hard case, and wake words "
+                     "(Mycroft):\n\n"
                      "    kwsrt detect --thin LEVEL " + " ".join(p.name for p in negatives) + "\n\n" + _table(rows))
     parts += ["## Known weaknesses\n"
               f"- Most frequent confusions of keywords, full: {confusions(first)}.\n{WEAK}",

@@ -168,7 +168,7 @@ def fold(network: Any, config: dict[str, Any], *, rebinarize: bool) -> tuple[dic
             unit = binary(layer, name, pack)
             for level, indices in config["levels"].items():
                 if i in indices:
-                    affine = _norm_affine(layer.norm[level], unit)
+                    affine = _norm_affine(layer.norm_of(level), unit)
                     tensors[f"{name}.affine.{level}"] = _half(affine, f"{name}.affine.{level}")
     # The int8 ends come last: what is not 1-bit is the news of a checkpoint that is neither.
     scale, values = split_int8(_numpy(network.conv1.effective_weight()), "conv1", rebinarize=rebinarize, notes=notes)

@@ -99,7 +99,7 @@ class Int8Quantizer(torch.autograd.Function):
 
 
 class WeightBinarizer(torch.autograd.Function):
-    """alpha[o] * sign(w - mean of its output channel), alpha the mean magnitude of w - mean.
+    """alpha[o] * sign(w - mean of its output channel), alpha the mean magnitude of w - mean; mean 0 if not centred.
 
     weight [outputs, ...]. A norm follows every binary layer, so alpha is no more than a unit and gets no gradient; the
     latent weights get the gradient as it is, 0 beyond four times alpha so that none runs away."""
@@ -157,9 +157,8 @@ def quantize_int8(x: Tensor, scale: Tensor) -> Tensor:
 
 def binarize_weight(weight: Tensor, centred: bool = True) -> Tensor:
     """See WeightBinarizer."""
-    if centred and fused.usable(weight.flatten(1)[:, :1]):
-        return fused.BinarizeWeight.apply(weight)
-    return WeightBinarizer.apply(weight, centred)
+    binarizer = fused.BinarizeWeight if fused.usable(weight.flatten(1)[:, :1]) else WeightBinarizer
+    return binarizer.apply(weight, centred)
 
 
 def int8_weight(weight: Tensor) -> Tensor:

@@ -201,14 +201,15 @@ void remember_backward(const float *restrict grad, const float *restrict q, long
             }
 }
 
-/* out[o, i] = alpha[o] * sign(weight[o, i] - mean[o]), alpha the mean magnitude of the deviations. */
-void binarize_weight(const float *restrict weight, long outputs, long inputs, float *restrict mean,
+/* out[o, i] = alpha[o] * sign(weight[o, i] - mean[o]), alpha the mean magnitude of the deviations; mean 0 if not
+ * centred. */
+void binarize_weight(const float *restrict weight, long outputs, long inputs, int centred, float *restrict mean,
                      float *restrict alpha, float *restrict out) {
     for (long o = 0; o < outputs; o++) {
         const float *w = weight + o * inputs;
         float sum = 0, size = 0;
         for (long i = 0; i < inputs; i++) sum += w[i];
-        float m = sum / inputs;
+        float m = centred ? sum / inputs : 0;
         for (long i = 0; i < inputs; i++) size += fabsf(w[i] - m);
         float a = size / inputs;
         for (long i = 0; i < inputs; i++) out[o * inputs + i] = w[i] - m >= 0 ? a : -a;
@@ -217,9 +218,9 @@ void binarize_weight(const float *restrict weight, long outputs, long inputs, fl
     }
 }
 
-/* Gradient of binarize_weight: straight through where the deviation is within `window` times alpha, then centred. */
+/* Gradient of binarize_weight: straight through where the deviation is within `window` times alpha, then centred too. */
 void binarize_weight_backward(const float *restrict grad, const float *restrict weight, long outputs, long inputs,
-                              const float *restrict mean, const float *restrict alpha, float window,
+                              int centred, const float *restrict mean, const float *restrict alpha, float window,
                               float *restrict grad_weight) {
     for (long o = 0; o < outputs; o++) {
         const float *w = weight + o * inputs, *g = grad + o * inputs;
@@ -228,6 +229,6 @@ void binarize_weight_backward(const float *restrict grad, const float *restrict 
             out[i] = fabsf(w[i] - m) <= limit ? g[i] : 0.0f;
             sum += out[i];
         }
-        for (long i = 0; i < inputs; i++) out[i] -= sum / inputs;
+        for (long i = 0; centred && i < inputs; i++) out[i] -= sum / inputs;
     }
 }

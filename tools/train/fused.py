@@ -36,8 +36,8 @@ SIGNATURES = {
     "quantize_int8_backward": "pplfp",
     "remember": "plllplp",
     "remember_backward": "pplllplpp",
-    "binarize_weight": "pllppp",
-    "binarize_weight_backward": "ppllppfp",
+    "binarize_weight": "pllippp",
+    "binarize_weight_backward": "ppllippfp",
 }
 DOUBLES = ("quantize_backward", "quantize_int8_backward")
 TYPES: dict[str, Any] = {"p": ctypes.c_void_p, "l": ctypes.c_long, "i": ctypes.c_int, "f": ctypes.c_float}
@@ -204,21 +204,24 @@ class Remember(torch.autograd.Function):
 
 
 class BinarizeWeight(torch.autograd.Function):
-    """binarize.WeightBinarizer, centred."""
+    """binarize.WeightBinarizer."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, centred: bool) -> Tensor:
         weight = weight.contiguous()
         mean, alpha = weight.new_empty(len(weight)), weight.new_empty(len(weight))
         out = torch.empty_like(weight)
-        _call("binarize_weight", weight, len(weight), weight[0].numel(), mean, alpha, out)
+        _call("binarize_weight", weight, len(weight), weight[0].numel(), centred, mean, alpha, out)
         ctx.save_for_backward(weight, mean, alpha)
+        ctx.centred = centred
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         weight, mean, alpha = ctx.saved_tensors
         out = torch.empty_like(weight)
-        shape = len(weight), weight[0].numel()
-        _call("binarize_weight_backward", grad.contiguous(), weight, *shape, mean, alpha, WEIGHT_WINDOW, out)
-        return out
+        _call(
+            "binarize_weight_backward", grad.contiguous(), weight, len(weight), weight[0].numel(), ctx.centred,
+            mean, alpha, WEIGHT_WINDOW, out,
+        )  # fmt: skip
+        return out, None

@@ -34,6 +34,8 @@ def default_config(planes: int) -> dict[str, Any]:
         "hidden": 256,
         "blocks": 8,
         "taps": 5,
+        "centred_memory": False,
+        "shared_norms": False,
         "planes": planes,
         "levels": {name: list(blocks) for name, blocks in LEVELS.items()},
     }
@@ -155,9 +157,11 @@ class Layer(nn.Module):
         levels: Iterable[str] = (),
         slopes: int | None = None,
         kind: str = "binary",
+        centred: bool = True,
     ):
         super().__init__()
         self.kind = kind if planes else "float"
+        self.centred = centred
         self.weight = nn.Parameter(torch.empty(shape))
         nn.init.kaiming_normal_(self.weight, nonlinearity="relu")
         outputs = shape[0]
@@ -169,7 +173,9 @@ class Layer(nn.Module):
         """What the forward pass multiplies with: latent, alpha[o] * sign, or rounded to int8 times its scale."""
         if self.kind == "float":
             return self.weight
-        return binarize.binarize_weight(self.weight) if self.kind == "binary" else binarize.int8_weight(self.weight)
+        if self.kind == "binary":
+            return binarize.binarize_weight(self.weight, self.centred)
+        return binarize.int8_weight(self.weight)
 
     def norm_of(self, level: str) -> Norm:
         """The norm of a level."""
@@ -179,9 +185,13 @@ class Layer(nn.Module):
 class Block(nn.Module):
     """memory -> expand -> project, with the memory's input added to its output and that to the block's output."""
 
-    def __init__(self, width: int, hidden: int, taps: int, planes: int, method: str, levels: list[str]):
+    def __init__(self, config: dict[str, Any], method: str, levels: list[str]):
         super().__init__()
-        self.memory = Layer((width, taps), planes, method, width, levels)
+        width, hidden, planes = config["width"], config["hidden"], config["planes"]
+        # the few taps of a memory may well have one sign (a mean over time), which centred weights cannot have;
+        # checkpoints of before this was known have no such key
+        centred = config.get("centred_memory", True)
+        self.memory = Layer((width, config["taps"]), planes, method, width, levels, centred=centred)
         self.expand = Layer((hidden, width), planes, method, width, levels, slopes=1)
         self.project = Layer((width, hidden), planes, method, 0, levels)
 
@@ -226,7 +236,7 @@ class Network(nn.Module):
         self.conv2 = Layer((second, first, 5, 5), planes, method, first)
         self.fc1 = Layer((width, second * config["bins"] // 4), planes, method, second)
         self.blocks = nn.ModuleList(
-            Block(width, config["hidden"], config["taps"], planes, method, [n for n, run in levels.items() if i in run])
+            Block(config, method, [name for name, run in levels.items() if i in run and not config.get("shared_norms")])
             for i in range(config["blocks"])
         )
         self.classifier = Classifier(classes, width * config["frames"] // 4, planes, levels)

@@ -42,7 +42,7 @@ class Stage:
     weights: str = "binary"  #: or "float": only the activations are binary, a step on the way
     parts: dict[str, float] = dataclasses.field(default_factory=dict)  #: share of each batch that a level sees, else 1
     mixup: float = 0.0  #: alpha of the Beta distribution of mixup's shares; 0 is off
-    ema: float = 0.0  #: decay of the moving average of the weights that is validated and saved; 0 is off
+    ema: float = 0.0  #: decay of the moving average of the weights that is kept in the end; 0 is off
     suspects_from: float = 1.0  #: fraction of the epochs after which filtered suspects are used; 1 is never
     validate: int = 2  #: epochs between validations
     settle: int = 150  #: batches over which the finished network's norm statistics are measured anew

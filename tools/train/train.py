@@ -50,7 +50,7 @@ class Run:
         self.hidden = [word for word in config.get("hidden", data.COMMANDS) if word in self.labels]
         self.settings = data.DataConfig(root=arguments.data, labels=self.labels, **paths, **config.get("data", {}))
         self.provenance = {"dataset": arguments.dataset, "licence": arguments.licence, "seed": self.seed}
-        self.stages = [Stage(**values) for values in config["stage"]]
+        self.stages = [Stage(**{**config.get("every_stage", {}), **values}) for values in config["stage"]]
         cache = Path(arguments.cache or self.out / "cache")
         if self.team.leads:
             data.training_samples(self.settings, cache, arguments.workers, log.info)
@@ -138,7 +138,7 @@ class Run:
             if epoch + 1 == stage.epochs:
                 self.finish(stage, model, average, parts)
                 if self.team.leads:
-                    self.keep(stage, model, average=None, epochs=epoch + 1, seconds=seconds, report=report, path=done)
+                    self.keep(stage, model, epoch + 1, seconds, report, done)
                     resume.unlink(missing_ok=True)
             elif self.team.leads:
                 progress = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
@@ -146,8 +146,7 @@ class Run:
                 if (epoch + 1) % stage.validate:
                     log.info(report)
                 else:
-                    last = self.out / f"{stage.name}.last.pt"
-                    self.keep(stage, model, average, epoch + 1, seconds, report, last)
+                    self.keep(stage, model, epoch + 1, seconds, report, self.out / f"{stage.name}.last.pt")
         self.team.wait()
         return done
 
@@ -172,19 +171,11 @@ class Run:
         temperature = calibrate(model, self.validation["recorded"], self.device)
         log.info("%s: scores calibrated with temperature %.3f", stage.name, temperature)
 
-    def keep(
-        self,
-        stage: Stage,
-        model: Network,
-        average: dict[str, Tensor] | None,
-        epochs: int,
-        seconds: float,
-        report: str,
-        path: Path,
-    ) -> None:
-        """Validate the model, or the moving average of its weights, log the report and write a checkpoint."""
-        own = {name: value.clone() for name, value in model.state_dict().items()}
-        model.load_state_dict(average or own)
+    def keep(self, stage: Stage, model: Network, epochs: int, seconds: float, report: str, path: Path) -> None:
+        """Validate the model, log the report and write a checkpoint.
+
+        Before the last epoch that is the model as it is: the moving average has norm statistics that are none of its
+        own until `finish`, and says little."""
         accuracy = accuracies(model, self.validation, self.device)
         train = {
             **self.provenance,
@@ -198,7 +189,6 @@ class Run:
             "torch": str(torch.__version__),
         }
         save(checkpoint(model, self.labels, self.settings.frontend, train), path)
-        model.load_state_dict(own)
         log.info(report + "".join(f" {name} {value:.4f}" for name, value in accuracy.items()))
 
     def epoch(
