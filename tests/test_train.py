@@ -47,6 +47,15 @@ samples = 32
 batch = 16
 settle = 2
 distil = 0.5
+teachers = ["teacher"]
+[[stage]]
+name = "tuned"
+planes = 2
+init = "binary"
+weights = "frozen"
+epochs = 1
+samples = 32
+batch = 16
 """
 
 
@@ -358,6 +367,15 @@ def test_mixup_keeps_the_heavier_label():
     share = target[torch.arange(8), label]
     expected = torch.round(share * x[:, 0, 0] + (1 - share) * x.roll(1, 0)[:, 0, 0])
     assert torch.allclose(blend[:, 0, 0], expected, atol=1.01)
+
+
+def test_tuning_leaves_the_signs_alone(clips, tmp_path):
+    run = train.Run(tomllib.loads(CONFIG), arguments(clips, tmp_path / "out"))
+    before, after = [torch.load(run.train(stage), weights_only=True)["state"] for stage in run.stages][1:]
+    assert torch.equal(before["blocks.1.expand.weight"], after["blocks.1.expand.weight"])
+    assert not torch.equal(before["blocks.1.memory.norm.full.weight"], after["blocks.1.memory.norm.full.weight"])
+    assert not torch.equal(before["blocks.1.memory.act.threshold"], after["blocks.1.memory.act.threshold"])
+    assert after["blocks.1.memory.norm.full.running_mean"].abs().max() == 0  # as rounding leaves it
 
 
 def test_mix_adds_up(clips, tmp_path):

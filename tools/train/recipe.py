@@ -39,7 +39,7 @@ class Stage:
     temperature: float = 2.0
     hidden: str = ""  #: distillation of the blocks' outputs by the first teacher, see distil.METHODS
     hidden_weight: float = 0.01
-    weights: str = "binary"  #: or "float": only the activations are binary, a step on the way
+    weights: str = "binary"  #: or "float": only activations are binary; or "frozen": all but the 1-bit weights is tuned
     parts: dict[str, float] = dataclasses.field(default_factory=dict)  #: share of each batch that a level sees, else 1
     mixup: float = 0.0  #: alpha of the Beta distribution of mixup's shares; 0 is off
     ema: float = 0.0  #: decay of the moving average of the weights that is kept in the end; 0 is off
@@ -52,7 +52,7 @@ class Stage:
             self.optimizer in ("adamw", "sgd")
             and self.method in binarize.METHODS
             and self.hidden in distil.METHODS
-            and self.weights in ("binary", "float")
+            and self.weights in ("binary", "float", "frozen")
         )
         if not known or self.epochs < 1 or (self.hidden and not self.teachers):
             raise ValueError(f"stage {self}")
@@ -77,6 +77,8 @@ def make_optimizer(model: Network, stage: Stage) -> torch.optim.Optimizer:
     groups: dict[str, list[Tensor]] = {"weights": [], "free": [], "quantizers": []}
     binary = {id(m.weight) for m in model.modules() if getattr(m, "kind", "") == "binary"}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         if ".act." in name:
             groups["quantizers"].append(parameter)
         elif parameter.dim() > 1 and id(parameter) not in binary:

@@ -23,7 +23,7 @@ from . import data
 from .checkpoints import checkpoint, load_model, save
 from .distil import hidden_loss
 from .measure import accuracies, calibrate, predict
-from .network import Network, default_config
+from .network import Layer, Network, default_config
 from .recipe import Stage, loss_of, make_optimizer, rate_at
 from .rounding import round_for_file
 from .sampling import Bucket, Mix, augment, buckets, draw, mixed
@@ -92,7 +92,7 @@ class Run:
         network = default_config(stage.planes)
         network.update(frames=self.settings.frames, bins=self.settings.frontend["bins"])
         network.update(stage.network)
-        model = Network(network, len(self.labels), stage.method, stage.weights == "binary").to(self.device)
+        model = Network(network, len(self.labels), stage.method, stage.weights != "float").to(self.device)
         missing = {"all"}
         if stage.init:
             _, saved = load_model(self.out / f"{stage.init}.pt", self.device)
@@ -107,6 +107,10 @@ class Run:
             middle = torch.Generator().manual_seed(self.seed)
             x = augment(self.features[chosen], self.slack[chosen], self.settings.frames, middle)
             model.calibrate(x.to(self.device))
+        if stage.weights == "frozen":
+            for layer in model.modules():
+                if isinstance(layer, Layer) and layer.kind == "binary":
+                    layer.weight.requires_grad_(False)
         return model
 
     def train(self, stage: Stage) -> Path:
@@ -158,18 +162,23 @@ class Run:
         stores, and the scores calibrated."""
         if average is not None:
             model.load_state_dict(average)
+        if stage.weights != "frozen":
+            self.settle(stage, model, parts)
+        round_for_file(model)
+        temperature = calibrate(model, self.validation["recorded"], self.device)
+        log.info("%s: scores calibrated with temperature %.3f", stage.name, temperature)
+
+    @torch.no_grad()
+    def settle(self, stage: Stage, model: Network, parts: list[Bucket]) -> None:
+        """Measure the norms' statistics anew, over many batches."""
         model.train()
         order = torch.from_numpy(draw(parts, stage.settle * stage.batch, (self.seed, stage.epochs)))
         random = torch.Generator().manual_seed(self.seed)
         momentum = model.momentum
-        with torch.no_grad():
-            for number, chosen in enumerate(order.split(stage.batch)):
-                model.momentum = 1 / (number + 1)
-                model(augment(self.features[chosen], self.slack[chosen], self.settings.frames, random).to(self.device))
+        for number, chosen in enumerate(order.split(stage.batch)):
+            model.momentum = 1 / (number + 1)
+            model(augment(self.features[chosen], self.slack[chosen], self.settings.frames, random).to(self.device))
         model.momentum = momentum
-        round_for_file(model)
-        temperature = calibrate(model, self.validation["recorded"], self.device)
-        log.info("%s: scores calibrated with temperature %.3f", stage.name, temperature)
 
     def keep(self, stage: Stage, model: Network, epochs: int, seconds: float, report: str, path: Path) -> None:
         """Validate the model, log the report and write a checkpoint.
@@ -202,7 +211,8 @@ class Run:
         epoch: int,
     ) -> float:
         """One epoch; the mean loss. All that is random follows from the seed, the epoch's number and the process's."""
-        model.train()
+        # tuned is what runs: with the statistics that the norms were left with, not those of the batch
+        model.train(stage.weights != "frozen")
         team = self.team
         order = torch.from_numpy(draw(parts, stage.samples, (self.seed, epoch)))
         random = torch.Generator().manual_seed((self.seed * 100003 + epoch) * 101 + team.rank)
