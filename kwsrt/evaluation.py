@@ -63,8 +63,10 @@ def summary(outcomes: Sequence[Outcome], labels: Sequence[str]) -> dict[str, Any
 
 
 def interval(outcomes: Sequence[Outcome]) -> tuple[float, float]:
-    """95 % interval of the accuracy by a bootstrap over speakers, whose clips stay together; the same every time."""
-    number = {speaker: i for i, speaker in enumerate(dict.fromkeys(outcome.speaker for outcome in outcomes))}
+    """95 % interval of the accuracy by a bootstrap over speakers, whose clips stay together.
+
+    The same every time, in whatever order the clips come."""
+    number = {speaker: i for i, speaker in enumerate(sorted({outcome.speaker for outcome in outcomes}))}
     clips, right = np.zeros(len(number)), np.zeros(len(number))
     for outcome in outcomes:
         clips[number[outcome.speaker]] += 1

@@ -16,7 +16,7 @@ pytest.importorskip("scipy", reason="training changes the speed of clips with Sc
 import kwsrt  # noqa: E402
 from kwsrt.cli.eval import find_clips  # noqa: E402
 from kwsrt.evaluation import hear, summary  # noqa: E402
-from tools.train import binarize, data, distil, fused, measure, sampling, table, train  # noqa: E402
+from tools.train import binarize, data, distil, evaluate, fused, measure, sampling, table, train  # noqa: E402
 from tools.train.network import Network, default_config, norm_act, remember  # noqa: E402
 
 CONFIG = """
@@ -282,7 +282,7 @@ def test_training_resumes_identically(clips, tmp_path):
     assert not model.training
 
 
-def test_training_ends_in_a_model_and_its_card(clips, tmp_path):
+def test_training_ends_in_a_model_and_its_card(clips, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="cards have pictures")
     config, packed = tmp_path / "small.toml", tmp_path / "small.kws"
     config.write_text(CONFIG)
@@ -299,6 +299,12 @@ def test_training_ends_in_a_model_and_its_card(clips, tmp_path):
     assert len(listed.read_text().splitlines()) == 4 + 200
     outcomes = [hear(model, path, label, "full") for path, label in find_clips(clips, listed, model.labels)]
     assert f"**{summary(outcomes, model.labels)['accuracy']:.2%}**" in card
+    checkpoint = tmp_path / "out" / "tuned.pt"
+    capsys.readouterr()
+    assert evaluate.main([str(clips), str(checkpoint)]) == 0
+    everything = [hear(model, path, label, "full") for path, label in find_clips(clips, None, model.labels)]
+    share = summary(everything, model.labels)["accuracy"]
+    assert capsys.readouterr().out.startswith(f"{checkpoint}: full {share:.2%}, half")
     assert packed.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -83,11 +83,10 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
                 ["model licence", "CC BY 4.0, as its data; attribution: Pete Warden, \"Speech Commands: A Dataset for "
                  "Limited-Vocabulary Speech Recognition\", 2018; Panayotov et al., \"LibriSpeech\", 2015; "
                  "K. J. Piczak, \"ESC: Dataset for Environmental Sound Classification\", 2015 (CC BY 3.0)"],
-                ["recipe", f"`tools/train/configs/kws12.toml`: a float teacher, then {recipe.get('planes')} activation "
-                 f"planes from its weights, distilled from {', '.join(recipe.get('teachers', [])) or 'none'}; "
-                 f"{training.get('epochs')} epochs of {recipe.get('samples')} samples, seed {training.get('seed')}, "
-                 f"{training.get('seconds', 0) / 60:.0f} min in {training.get('processes', 1)} processes of a CPU core "
-                 f"each, torch {training.get('torch')}"],
+                ["recipe", f"`tools/train/configs/kws12.toml`: {', '.join(training.get('history', []))}; "
+                 f"{recipe.get('planes')} activation planes, logits distilled from "
+                 f"{', '.join(recipe.get('teachers', [])) or 'none'}, seed {training.get('seed')}, "
+                 f"{training.get('processes', 1)} processes of a CPU core each, torch {training.get('torch')}"],
                 ["date", str(training.get("date", ""))]]),
         f"## Accuracy\nMeasured on the packed file, on {first['clips']:,} clips of the official validation split "
         "(speakers that training never saw; words without a label of their own count as `_unknown_`, and about 6 % of "

@@ -50,6 +50,7 @@ class Run:
         self.hidden = [word for word in config.get("hidden", data.COMMANDS) if word in self.labels]
         self.settings = data.DataConfig(root=arguments.data, labels=self.labels, **paths, **config.get("data", {}))
         self.provenance = {"dataset": arguments.dataset, "licence": arguments.licence, "seed": self.seed}
+        self.history: list[str] = []  #: stages that the network in training went through before
         self.stages = [Stage(**{**config.get("every_stage", {}), **values}) for values in config["stage"]]
         cache = Path(arguments.cache or self.out / "cache")
         if self.team.leads:
@@ -93,11 +94,12 @@ class Run:
         network.update(frames=self.settings.frames, bins=self.settings.frontend["bins"])
         network.update(stage.network)
         model = Network(network, len(self.labels), stage.method, stage.weights != "float").to(self.device)
-        missing = {"all"}
+        missing, self.history = {"all"}, []
         if stage.init:
             _, saved = load_model(self.out / f"{stage.init}.pt", self.device)
             if saved["labels"] != self.labels:
                 raise ValueError(f"stage {stage.init} has other labels")
+            self.history = saved["train"].get("history", [])
             missing = set(model.load_state_dict(saved["state"], strict=False).missing_keys)
             if any(".act." not in name for name in missing):
                 raise ValueError(f"stage {stage.init} is another network: {sorted(missing)[:3]}")
@@ -189,6 +191,7 @@ class Run:
         train = {
             **self.provenance,
             "recipe": {**dataclasses.asdict(stage), "mix": dataclasses.asdict(self.mix)},
+            "history": [*self.history, f"{stage.name} ({epochs} epochs of {stage.samples}, {seconds / 60:.0f} min)"],
             "epochs": epochs,
             "samples": epochs * (stage.samples // stage.batch) * stage.batch,
             "seconds": round(seconds),
