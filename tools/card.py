@@ -108,7 +108,7 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
                      f"({model.manifest['threshold']}) in recordings in which no keyword is said and which "
                      "training left out: read speech (LibriSpeech), continuous and so the hard case, and wake words "
                      "(Mycroft):\n\n"
-                     "    kwsrt detect --thin LEVEL " + " ".join(p.name for p in negatives) + "\n\n" + _table(rows))
+                     "    kwsrt detect --thin LEVEL " + " ".join(f"{p.parent.name}/{p.name}" for p in negatives) + "\n\n" + _table(rows))
     parts += ["## Known weaknesses\n"
               f"- Most frequent confusions of keywords, full: {confusions(first)}.\n{WEAK}",
               "## Conversion\nThe report of `python tools/convert.py`, replayed on `tests/recordings`:\n\n"
