@@ -101,6 +101,7 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
         f"![The same as a picture, shares of each row]({picture.name})"]
     if negatives:
         rows = [["level", "detections", "hours", "an hour"]]
+        named = " ".join(f"{path.parent.name}/{path.name}" for path in negatives)
         for thin in model.thin_levels:
             events, hours = false_alarms(model, negatives, thin)
             rows.append([thin, str(events), f"{hours:.2f}", f"{events / hours:.1f}"])
@@ -108,7 +109,7 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
                      f"({model.manifest['threshold']}) in recordings in which no keyword is said and which "
                      "training left out: read speech (LibriSpeech), continuous and so the hard case, and wake words "
                      "(Mycroft):\n\n"
-                     "    kwsrt detect --thin LEVEL " + " ".join(f"{p.parent.name}/{p.name}" for p in negatives) + "\n\n" + _table(rows))
+                     "    kwsrt detect --thin LEVEL " + named + "\n\n" + _table(rows))
     parts += ["## Known weaknesses\n"
               f"- Most frequent confusions of keywords, full: {confusions(first)}.\n{WEAK}",
               "## Conversion\nThe report of `python tools/convert.py`, replayed on `tests/recordings`:\n\n"
