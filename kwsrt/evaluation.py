@@ -71,8 +71,12 @@ def interval(outcomes: Sequence[Outcome]) -> tuple[float, float]:
     for outcome in outcomes:
         clips[number[outcome.speaker]] += 1
         right[number[outcome.speaker]] += outcome.said == outcome.heard
-    chosen = np.random.default_rng(0).integers(len(number), size=(RESAMPLES, len(number)))
-    low, high = np.percentile(right[chosen].sum(axis=1) / clips[chosen].sum(axis=1), [2.5, 97.5])
+    rng = np.random.default_rng(0)
+    shares = []
+    for _ in range(RESAMPLES):
+        chosen = rng.integers(len(number), size=len(number))
+        shares.append(right[chosen].sum() / clips[chosen].sum())
+    low, high = np.percentile(shares, [2.5, 97.5])
     return float(low), float(high)
 
 

@@ -86,7 +86,7 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
                 ["recipe", f"`tools/train/configs/kws12.toml`: {', '.join(training.get('history', []))}; "
                  f"{recipe.get('planes')} activation planes, logits distilled from "
                  f"{', '.join(recipe.get('teachers', [])) or 'none'}, seed {training.get('seed')}, "
-                 f"{training.get('processes', 1)} processes of a CPU core each, torch {training.get('torch')}"],
+                 f"torch {training.get('torch')}"],
                 ["date", str(training.get("date", ""))]]),
         f"## Accuracy\nMeasured on the packed file, on {first['clips']:,} clips of the official validation split "
         "(speakers that training never saw; words without a label of their own count as `_unknown_`, and about 6 % of "
@@ -94,8 +94,8 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
         "see:\n\n"
         "    python DATA/unpack.py CLIPS --split validation\n    python -m tools.silence_clips CLIPS\n"
         "    kwsrt eval CLIPS --thin LEVEL\n\n"
-        "The interval is the bootstrap's over speakers. These clips chose among recipes and set the temperature of the "
-        "scores, so they flatter a little; tools/train/README.md has the table of what was tried, and other seeds.\n\n"
+        "The interval is the bootstrap's over speakers. These clips chose among settings and set the temperature of "
+        "the scores, so they flatter a little. One training run, one seed; tools/train/README.md says what was tried.\n\n"
         + _table(accuracy),
         f"Confusion, {top}:\n\n" + _table(confusion),
         f"![The same as a picture, shares of each row]({picture.name})"]

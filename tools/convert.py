@@ -277,18 +277,18 @@ def export_onnx(file: file_format.ModelFile, out: Path) -> None:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="convert.py", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
     made.add_argument("source", type=Path, help="CHECKPOINT.pt, MODEL.onnx, or MODEL.kws for --onnx alone")
     made.add_argument("out", type=Path, nargs="?", help="the packed file to write, OUT.kws")
     made.add_argument("--onnx", type=Path, metavar="OUT.onnx", help="write the packed network as ONNX too")
     made.add_argument("--name", help="name of the model (default: the output's file name)")
     made.add_argument("--threshold", type=float, default=0.8,
-                        help="detection threshold that the file declares (%(default)s)")
+                      help="detection threshold that the file declares (%(default)s)")
     made.add_argument("--audio", type=Path, nargs="+", default=[RECORDINGS],
-                        help="recordings, or folders of them, to replay (default: tests/recordings)")
+                      help="recordings, or folders of them, to replay (default: tests/recordings)")
     made.add_argument("--windows", type=int, default=64, help="windows of that audio to replay (%(default)s)")
     made.add_argument("--rebinarize", action="store_true",
-                        help="convert weights that are not 1-bit all the same, and say what changed")
+                      help="convert weights that are not 1-bit all the same, and say what changed")
     made.add_argument("--json", action="store_true", help="print the report as a JSON string")
     return made
 

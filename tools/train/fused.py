@@ -50,8 +50,10 @@ def library() -> ctypes.CDLL | None:
     """The compiled file, kept in the user's cache folder under a hash of it; None where it does not compile."""
     if os.environ.get("KWSRT_TRAIN_FUSED") == "0":
         return None
-    machine = Path("/proc/cpuinfo").read_bytes()[:2000] if Path("/proc/cpuinfo").exists() else b""
-    digest = hashlib.sha256(SOURCE.read_bytes() + " ".join(FLAGS).encode() + machine).hexdigest()[:16]
+    # -march=native: a home folder shared by several machines has a build for each
+    cpu = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    features = next((line for line in cpu if line.startswith(("flags", "Features"))), "")
+    digest = hashlib.sha256((SOURCE.read_text() + " ".join(FLAGS) + features).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "kwsrt-train"
     built = folder / f"fused-{digest}.so"
     try:

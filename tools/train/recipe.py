@@ -54,7 +54,12 @@ class Stage:
             and self.hidden in distil.METHODS
             and self.weights in ("binary", "float", "frozen")
         )
-        if not known or self.epochs < 1 or (self.hidden and not self.teachers):
+        lacking = (
+            ((self.hidden or self.distil) and not self.teachers)
+            or (self.weights == "frozen" and not self.init)
+            or (self.method == "dual" and self.planes != 2)
+        )
+        if not known or lacking or self.epochs < 1:
             raise ValueError(f"stage {self}")
 
 

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from kwsrt.cli import picture
+
 from . import data
 from .checkpoints import checkpoint, load_model, save
 from .distil import hidden_loss
@@ -188,10 +190,11 @@ class Run:
         Before the last epoch that is the model as it is: the moving average has norm statistics that are none of its
         own until `finish`, and says little."""
         accuracy = accuracies(model, self.validation, self.device)
+        effort = f"{epochs} epochs of {stage.samples}, {seconds / 60:.0f} min, processes: {self.team.size}"
         train = {
             **self.provenance,
             "recipe": {**dataclasses.asdict(stage), "mix": dataclasses.asdict(self.mix)},
-            "history": [*self.history, f"{stage.name} ({epochs} epochs of {stage.samples}, {seconds / 60:.0f} min)"],
+            "history": [*self.history, f"{stage.name} ({effort})"],
             "epochs": epochs,
             "samples": epochs * (stage.samples // stage.batch) * stage.batch,
             "seconds": round(seconds),
@@ -291,16 +294,18 @@ def main(argv: list[str] | None = None) -> int:
     if not path.suffix:
         path = Path(__file__).parent / "configs" / f"{arguments.config}.toml"
     config = tomllib.loads(path.read_text())
-    run = Run(config, arguments)
-    level = logging.INFO if run.team.leads else logging.WARNING
+    if arguments.ship:
+        picture.check(Path(arguments.ship).with_suffix(".png"))  # not after hours of training
+    level = logging.INFO if Team().leads else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    run = Run(config, arguments)
     torch.set_num_threads(arguments.threads or max(1, (os.cpu_count() or 1) // run.team.size))
     for stage in run.stages:
         if not arguments.stage or stage.name in arguments.stage:
             run.train(stage)
     if arguments.ship and run.team.leads:
         negatives = data.held_out(arguments.speech, run.settings.hold_out)
-        ship(run.out / f"{run.stages[-1].name}.pt", Path(arguments.ship), Path(arguments.data), negatives)
+        ship(run.out / f"{run.stages[-1].name}.pt", Path(arguments.ship), Path(arguments.data), run.labels, negatives)
     run.team.leave()
     return 0
 
