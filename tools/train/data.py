@@ -24,6 +24,8 @@ from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from kwsrt.frontend import FrontEnd
 
+from .room import impulse_response
+
 Array = NDArray[Any]
 COMMANDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"]
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -208,12 +210,9 @@ def room(rng: np.random.Generator, length: int) -> Array:
     """Impulse response [length] of a room: the direct sound and, from 2 to 12 ms on, noise that falls by 60 dB in 0.1
     to 0.6 s and is 2 to 18 dB weaker than the direct sound in all."""
     decay = rng.uniform(0.1, 0.6)
-    time = np.arange(length) / RATE
-    tail = rng.standard_normal(length) * 10 ** (-3 * time / decay)
-    tail[: int(rng.uniform(0.002, 0.012) * RATE)] = 0
-    tail *= 10 ** (-rng.uniform(2, 18) / 20) / np.sqrt(np.sum(tail * tail))
-    tail[0] = 1
-    return np.asarray(tail, np.float32)
+    noise = rng.standard_normal(length)
+    gap = int(rng.uniform(0.002, 0.012) * RATE)
+    return impulse_response(noise, RATE, decay, gap, rng.uniform(2, 18)).astype(np.float32)
 
 
 def levels(samples: Array) -> tuple[float, float]:

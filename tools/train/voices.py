@@ -27,6 +27,8 @@ from numpy.typing import NDArray
 from scipy.signal import fftconvolve, resample_poly
 from tqdm import tqdm
 
+from .room import impulse_response
+
 SAMPLE_RATE = 16_000
 CLIP_SAMPLES = 16_000
 LONGEST_WORD = 15_200  # samples a trimmed word may have: a longer one is said again, faster
@@ -133,11 +135,9 @@ def say(text: str, voice: str, speed: int = 160, pitch: int = 50, amplitude: int
 def room(samples: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Put samples into a small room: the direct sound and a decaying noise tail 8 to 20 dB below it, same length."""
     decay = rng.uniform(0.1, 0.35)  # seconds for 60 dB
-    time = np.arange(int(decay * SAMPLE_RATE)) / SAMPLE_RATE
-    tail = rng.standard_normal(time.size) * 10 ** (-3 * time / decay)
-    tail[: SAMPLE_RATE // 500] = 0  # the first wall is some way off
-    tail *= 10 ** (-rng.uniform(8, 20) / 20) / np.sqrt(np.sum(tail**2))
-    tail[0] = 1
+    noise = rng.standard_normal(int(decay * SAMPLE_RATE))
+    # the first wall is some way off
+    tail = impulse_response(noise, SAMPLE_RATE, decay, SAMPLE_RATE // 500, rng.uniform(8, 20))
     return np.asarray(fftconvolve(samples, tail)[: samples.size], np.float32)
 
 
