@@ -16,6 +16,7 @@ pytest.importorskip("scipy", reason="training changes the speed of clips with Sc
 import kwsrt  # noqa: E402
 from kwsrt.cli.eval import find_clips  # noqa: E402
 from kwsrt.evaluation import hear, summary  # noqa: E402
+from kwsrt.frontend import FrontEnd  # noqa: E402
 from tools.train import binarize, data, distil, evaluate, fused, measure, sampling, table, train  # noqa: E402
 from tools.train.network import Network, default_config, norm_act, remember  # noqa: E402
 
@@ -306,6 +307,39 @@ def test_training_ends_in_a_model_and_its_card(clips, tmp_path, capsys):
     share = summary(everything, model.labels)["accuracy"]
     assert capsys.readouterr().out.startswith(f"{checkpoint}: full {share:.2%}, half")
     assert packed.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_config_takes_other_values_from_the_command_line(clips, tmp_path):
+    """Here another front end, of other sizes and cepstra, through all stages."""
+    config = tmp_path / "small.toml"
+    config.write_text(CONFIG)
+    options = [str(config), "--data", str(clips), "--out", str(tmp_path / "out"), "--workers=1", "--threads=1"]
+    cepstral = ['data.frontend.kind="mfcc"', "data.frontend.n_mfcc=20", "data.frontend.hop=320", "data.frames=48"]
+    assert train.main([*options, "--set", *cepstral, "mix.silence=0.25"]) == 0
+    saved = torch.load(tmp_path / "out" / "tuned.pt", weights_only=True)
+    assert saved["frontend"] == {**data.DEFAULT_FRONTEND, "kind": "mfcc", "n_mfcc": 20, "hop": 320}
+    assert saved["network"]["frames"] == 48
+    assert saved["network"]["bins"] == 20
+    assert saved["train"]["recipe"]["mix"]["silence"] == 0.25
+    with pytest.raises(SystemExit, match="2"):
+        train.parse([*options, "--set", "mix.silence"])
+
+
+def test_a_louder_voice_is_the_same_in_cepstra():
+    """Level and tilt of an augmented sample are what a filter of the sound would do, whatever the features."""
+    options = {**data.DEFAULT_FRONTEND, "kind": "mfcc", "n_mfcc": 20, "step": 1.5, "floor": 1e-12}
+    frontend = FrontEnd(**options)
+    sound = np.random.default_rng(0).standard_normal(16000).astype(np.float32)
+    difference = frontend.features(sound) - frontend.features(sound * np.float32(10 ** (-3 / 20)))
+    basis = sampling.cepstra(options)
+    expected = torch.full((32,), 6.0) @ basis * options["step"]
+    np.testing.assert_allclose(difference, np.broadcast_to(expected, difference.shape), atol=2e-3)
+    assert sampling.cepstra(data.DEFAULT_FRONTEND) is None
+    same = torch.zeros(64, 32, 20, dtype=torch.int8)
+    moved = sampling.augment(same, torch.zeros(64), 32, torch.Generator().manual_seed(1), basis)
+    assert torch.equal(moved, moved[:, :1].expand_as(moved))
+    assert moved[:, 0, :2].abs().amax(0).min() > 2
+    assert not moved[:, 0, 2::2].any()  # a straight line over the bands has no even cosines but the level
 
 
 def test_two_processes_train_one_network(clips, tmp_path):

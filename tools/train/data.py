@@ -84,7 +84,7 @@ class DataConfig:
     noise: list[str] = field(default_factory=list)  #: folders of long noise recordings: _silence_ and mixing
     suspects: list[str] = field(default_factory=list)  #: folders below root whose clips may hide a keyword
     labels: list[str] = field(default_factory=lambda: list(LABEL_SETS["12"]))
-    frontend: dict[str, Any] = field(default_factory=lambda: dict(DEFAULT_FRONTEND))
+    frontend: dict[str, Any] = field(default_factory=dict)  #: options other than DEFAULT_FRONTEND's
     frames: int = 32
     margin: int = 4  #: extra frames cached on each side
     target: int = 24000  #: augmented samples wanted per keyword
@@ -99,6 +99,14 @@ class DataConfig:
     strength: float = 1.0  #: of tempo, microphones and rooms; 0 is none of them
     hold_out: int = 4  #: every n-th long speech recording is kept out of training, for false-alarm counts
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        self.frontend = {**DEFAULT_FRONTEND, **self.frontend}
+
+    @property
+    def width(self) -> int:
+        """Features of a frame."""
+        return int(self.frontend["n_mfcc"] or self.frontend["bins"])
 
     def key(self, part: str) -> str:
         """Hash over everything that changes a part's cached features: part name, dash, 16 hex digits."""
@@ -434,9 +442,7 @@ def _training_part(config: DataConfig, part: str, cache: Path, workers: int, log
         log(f"making {total} samples of {len(plan)} sources in {folder}")
         unfinished = folder.with_name(folder.name + f".{os.getpid()}.tmp")
         unfinished.mkdir(parents=True)
-        out = np.lib.format.open_memmap(
-            unfinished / "features.npy", "w+", np.int8, (total, frames, config.frontend["bins"])
-        )
+        out = np.lib.format.open_memmap(unfinished / "features.npy", "w+", np.int8, (total, frames, config.width))
         unheard = set(held_out(config.speech, config.hold_out))
         kept = [f for f in long_files(config.speech) if f not in unheard]
         state = (config, _noises(config, True), [read_audio(f) for f in kept])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.fft import dct
 from torch import Tensor
 
 from . import data
@@ -69,9 +71,21 @@ def draw(parts: list[Bucket], count: int, seed: tuple[int, ...]) -> data.Array:
     return rng.permutation(np.concatenate(order))
 
 
-def augment(features: Tensor, slack: Tensor, frames: int, random: torch.Generator) -> Tensor:
+def cepstra(frontend: dict[str, Any]) -> Tensor | None:
+    """What a change of the mel bands by a step of half a decibel each does to the features: [bins, n_mfcc]; None where
+    the bands are the features."""
+    if frontend["kind"] == "log-mel":
+        return None
+    basis = dct(np.eye(frontend["bins"]), norm="ortho")[:, : frontend["n_mfcc"]] * 0.5 / frontend["step"]
+    return torch.from_numpy(basis.astype(np.float32))
+
+
+def augment(
+    features: Tensor, slack: Tensor, frames: int, random: torch.Generator, cepstra: Tensor | None = None
+) -> Tensor:
     """Random crop, level, tilt and masks: int8 [n, frames + 2 margin, bins] to float32 of whole numbers
-    [n, frames, bins]. `slack` [n]: how far a crop may be from the middle."""
+    [n, frames, bins]. `slack` [n]: how far a crop may be from the middle. `cepstra`: see there; cepstral features are
+    masked in time alone, since none of them is a band."""
     n, _, bins = features.shape
     margin = (features.shape[1] - frames) // 2
 
@@ -81,10 +95,12 @@ def augment(features: Tensor, slack: Tensor, frames: int, random: torch.Generato
     start = margin + torch.round((uniform(n) * 2 - 1) * slack).long()
     rows = start[:, None] + torch.arange(frames)
     x = features[torch.arange(n)[:, None], rows].float()
-    line = torch.linspace(-1, 1, bins)
-    x = x + (uniform(n, 1, 1) * 12 - 6) + (uniform(n, 1, 1) * 12 - 6) * line
-    mean = x.mean((1, 2), keepdim=True)
-    for axis, size, position in ((1, frames, torch.arange(frames)), (2, bins, torch.arange(bins))):
+    line = torch.linspace(-1, 1, bins if cepstra is None else len(cepstra))
+    shift = (uniform(n, 1, 1) * 12 - 6) + (uniform(n, 1, 1) * 12 - 6) * line
+    x = x + (shift if cepstra is None else shift @ cepstra)
+    mean = x.mean((1, 2) if cepstra is None else 1, keepdim=True)
+    for axis, size in ((1, frames), (2, bins))[: 2 if cepstra is None else 1]:
+        position = torch.arange(size)
         width = torch.floor(uniform(n) * 5) * (uniform(n) < 0.4)
         first = torch.floor(uniform(n) * (size - width + 1))
         masked = (position >= first[:, None]) & (position < (first + width)[:, None])

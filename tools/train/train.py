@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
+import functools
 import logging
 import math
 import os
@@ -28,7 +29,7 @@ from .measure import accuracies, calibrate, predict
 from .network import Layer, Network, default_config
 from .recipe import Stage, loss_of, make_optimizer, rate_at
 from .rounding import round_for_file
-from .sampling import Bucket, Mix, augment, buckets, draw, mixed
+from .sampling import Bucket, Mix, augment, buckets, cepstra, draw, mixed
 from .ship import ship
 from .team import Team
 
@@ -63,9 +64,15 @@ class Run:
         self.features = torch.from_numpy(self.samples.features)
         self.slack = torch.from_numpy(self.samples.slack).float()
         self.label = torch.from_numpy(self.samples.label).long()
+        self.cepstra = cepstra(self.settings.frontend)
         self.validation = data.validation_samples(self.settings, cache)
         counts = {name: len(samples) for name, samples in self.validation.items()}
         log.info("%d training samples, validation %s, %d processes", len(self.samples), counts, self.team.size)
+
+    def batch(self, chosen: Tensor, random: torch.Generator) -> Tensor:
+        """Augmented features [n, frames, bins] of the samples with the numbers `chosen` [n]."""
+        x = augment(self.features[chosen], self.slack[chosen], self.settings.frames, random, self.cepstra)
+        return x.to(self.device)
 
     def suspects(self, stage: Stage, model: Network) -> data.Array:
         """Suspect samples [n] bool that `model` takes for no hidden word, judged once a stage and kept in a file."""
@@ -93,7 +100,7 @@ class Run:
         """The stage's network at its start: random, or with the weights of the stage it begins from."""
         torch.manual_seed(self.seed)
         network = default_config(stage.planes)
-        network.update(frames=self.settings.frames, bins=self.settings.frontend["bins"])
+        network.update(frames=self.settings.frames, bins=self.settings.width)
         network.update(stage.network)
         model = Network(network, len(self.labels), stage.method, stage.weights != "float").to(self.device)
         missing, self.history = {"all"}, []
@@ -109,8 +116,7 @@ class Run:
             parts = buckets(self.samples, self.labels, self.mix, None)
             chosen = torch.from_numpy(draw(parts, 1024, (self.seed, 0)))
             middle = torch.Generator().manual_seed(self.seed)
-            x = augment(self.features[chosen], self.slack[chosen], self.settings.frames, middle)
-            model.calibrate(x.to(self.device))
+            model.calibrate(self.batch(chosen, middle))
         if stage.weights == "frozen":
             for layer in model.modules():
                 if isinstance(layer, Layer) and layer.kind == "binary":
@@ -181,7 +187,7 @@ class Run:
         momentum = model.momentum
         for number, chosen in enumerate(order.split(stage.batch)):
             model.momentum = 1 / (number + 1)
-            model(augment(self.features[chosen], self.slack[chosen], self.settings.frames, random).to(self.device))
+            model(self.batch(chosen, random))
         model.momentum = momentum
 
     def keep(self, stage: Stage, model: Network, epochs: int, seconds: float, report: str, path: Path) -> None:
@@ -229,7 +235,7 @@ class Run:
                    disable=not (team.leads and sys.stderr.isatty()))  # fmt: skip
         for step in bar:
             chosen = order[step * stage.batch : (step + 1) * stage.batch][team.rank :: team.size]
-            x = augment(self.features[chosen], self.slack[chosen], self.settings.frames, random).to(self.device)
+            x = self.batch(chosen, random)
             x, target = mixed(x, self.label[chosen].to(self.device), len(self.labels), stage.mixup, shares)
             for group in optimizer.param_groups:
                 group["lr"] = group["relative"] * rate_at(epoch * per_epoch + step, stage.epochs * per_epoch, stage)
@@ -279,6 +285,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--labels", help='"12", "20", "35" or words with commas (default: the config\'s)')
     parser.add_argument("--seed", type=int, help="of the training runs (default: the config's)")
     parser.add_argument("--ship", metavar="MODEL.kws", help="pack the last stage there, and write its card beside it")
+    parser.add_argument("--set", nargs="*", default=[], type=tomllib.loads, metavar="KEY=VALUE",
+                        help="other values for the config, in TOML: data.frontend.window=640")  # fmt: skip
     parser.add_argument("--stage", nargs="*", help="only these stages (default all)")
     parser.add_argument("--threads", type=int, default=0, help="of torch, a process (default: cores / processes)")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that make the cache")
@@ -287,13 +295,24 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The config with the changes, tables within tables merged too."""
+    both = {name: config[name] for name in config.keys() & changes.keys()}
+    tables = {
+        name: merged(old, changes[name])
+        for name, old in both.items()
+        if isinstance(old, dict) and isinstance(changes[name], dict)
+    }
+    return {**config, **changes, **tables}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the stages of a config."""
     arguments = parse(argv)
     path = Path(arguments.config)
     if not path.suffix:
         path = Path(__file__).parent / "configs" / f"{arguments.config}.toml"
-    config = tomllib.loads(path.read_text())
+    config = functools.reduce(merged, arguments.set, tomllib.loads(path.read_text()))
     if arguments.ship:
         picture.check(Path(arguments.ship).with_suffix(".png"))  # not after hours of training
     level = logging.INFO if Team().leads else logging.WARNING
