@@ -222,6 +222,14 @@ def test_fused_passes_are_those_of_pytorch(name, monkeypatch):
             torch.testing.assert_close(quick, plain, rtol=1e-4, atol=1e-4 * plain.abs().max().item())
 
 
+def test_fused_passes_leave_subnormal_numbers_alone():
+    """Of the rest of the process, whose results kwsrt promises to the last bit."""
+    code = "import numpy; from tools.train import fused; fused.library(); print(numpy.float32(1e-40) * numpy.float32(2))"
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert float(done.stdout or 0) > 0, done.stderr
+
+
 def test_levels_can_share_their_norms():
     model = Network({**default_config(2), "shared_norms": True}, 12)
     assert "blocks.3.project.norm.running_var" in model.state_dict()

@@ -20,7 +20,10 @@ import torch
 from torch import Tensor
 
 SOURCE = Path(__file__).with_name("fused.c")
-FLAGS = ["-O3", "-march=native", "-ffast-math", "-fno-finite-math-only", "-shared", "-fPIC"]
+# What -ffast-math is made of but for infinities and NaN, which a loss may have. By its own name GCC would link code
+# that makes the whole process flush subnormal numbers to zero, kwsrt's kernels too.
+FAST_MATH = ["-fassociative-math", "-freciprocal-math", "-fno-signed-zeros", "-fno-trapping-math", "-fno-math-errno"]
+FLAGS = ["-O3", "-march=native", *FAST_MATH, "-shared", "-fPIC"]
 MOST_CHANNELS = 1024
 #: gradients of latent weights stop beyond this many times their mean magnitude
 WEIGHT_WINDOW = 4.0
