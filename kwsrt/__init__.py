@@ -10,9 +10,10 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from kwsrt.audio import microphone
-from kwsrt.decision import Detection
+from kwsrt.decision import Detection, Detector
 from kwsrt.errors import AudioError, KwsrtError, MicrophoneError, ModelFileError, OptionError, ThinError
 from kwsrt.model import Model, detect, load
+from kwsrt.scores import Scores
 from kwsrt.stream import Stream
 
 try:
@@ -20,5 +21,5 @@ try:
 except PackageNotFoundError:  # run from a checkout that was built in place
     __version__ = "0+unknown"
 
-__all__ = ["AudioError", "Detection", "KwsrtError", "MicrophoneError", "Model", "ModelFileError", "OptionError",
-           "Stream", "ThinError", "detect", "load", "microphone"]
+__all__ = ["AudioError", "Detection", "Detector", "KwsrtError", "MicrophoneError", "Model", "ModelFileError",
+           "OptionError", "Scores", "Stream", "ThinError", "detect", "load", "microphone"]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from kwsrt.errors import AudioError, MicrophoneError
-from kwsrt.frontend import check_samples
+from kwsrt.frontend import as_array, check_samples
 
 MOST_CHANNELS = 64
 Samples = NDArray[np.int16] | NDArray[np.float32]
@@ -80,7 +80,7 @@ def prepare(samples: ArrayLike, sample_rate: float, target_rate: int) -> Samples
     AudioError : another dtype or shape, no samples, NaN or infinite samples, a sample rate outside 1 kHz to 1 MHz.
     """
     check_rate(sample_rate)
-    array = np.asarray(samples)
+    array = as_array(samples)
     if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] > MOST_CHANNELS):
         raise AudioError(f"expected samples of shape (n,) or (n, channels), got {array.shape}"
                          + (": transpose them?" if array.ndim == 2 else ""))

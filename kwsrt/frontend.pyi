@@ -1,4 +1,4 @@
-from typing import Self, TypedDict
+from typing import Any, Self, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,7 +17,8 @@ class _Options(TypedDict):
     offset: float
     step: float
 
-def check_samples(samples: ArrayLike) -> NDArray[np.int16] | NDArray[np.float32]: ...
+def as_array(samples: ArrayLike | bytes | bytearray | memoryview) -> NDArray[Any]: ...
+def check_samples(samples: ArrayLike | bytes | bytearray | memoryview) -> NDArray[np.int16] | NDArray[np.float32]: ...
 
 class FrontEnd:
     def __new__(cls, *, kind: str = "log-mel", sample_rate: int = 16000, window: int = 1024, hop: int = 480,

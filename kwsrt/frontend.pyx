@@ -25,18 +25,33 @@ cdef void *_allocate(size_t size) except NULL:
     return memory
 
 
+def as_array(samples):
+    """Samples as an array, of which nothing else is checked; bytes are little-endian int16.
+
+    Raises
+    ------
+    AudioError : bytes that end within a sample.
+    """
+    if isinstance(samples, (bytes, bytearray)) or (isinstance(samples, memoryview) and samples.format == "B"):
+        if len(samples) % 2:
+            raise AudioError(f"{len(samples)} bytes are no whole number of 16-bit samples")
+        return np.frombuffer(samples, "<i2").astype(np.int16, copy=False)
+    return np.asarray(samples)
+
+
 def check_samples(samples):
     """The samples as a C-contiguous one-dimensional int16 or float32 array; nothing is scaled.
 
     Parameters
     ----------
-    samples : array of shape (n,), int16, or float32 or float64 within [-1, 1].
+    samples : array of shape (n,), int16, or float32 or float64 within [-1, 1]; or bytes of little-endian int16.
 
     Raises
     ------
-    AudioError : other dtypes or shapes, NaN or infinity, floats whose size says that they are int16 values.
+    AudioError : other dtypes or shapes, half a sample, NaN or infinity, floats whose size says that they are int16
+        values.
     """
-    array = np.asarray(samples)
+    array = as_array(samples)
     if array.ndim != 1:
         raise AudioError(f"expected one-dimensional samples, got shape {array.shape}; mix channels down first")
     if array.dtype == np.int16:

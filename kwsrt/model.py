@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kwsrt import audio as audio_module
 from kwsrt import format as file_format
-from kwsrt.decision import Decider, Detection
+from kwsrt.decision import Detection, Detector
 from kwsrt.errors import AudioError, KwsrtError, ModelFileError
 from kwsrt.frontend import FrontEnd
 from kwsrt.layers import Kernels
@@ -71,7 +71,7 @@ class Model:
         clips : one clip (n,) or (n, channels) with at most 8 channels, int16 or float32 within [-1, 1]; or a batch: a
             list or tuple of clips, or an array (clips, n).
         sample_rate : Hz of the clips, by default the model's.
-        thin : thinning level.
+        thin : thinning level, or "auto" (see `stream`).
 
         Returns
         -------
@@ -103,14 +103,18 @@ class Model:
         start = (len(samples) - self.window) // 2
         return self.frontend.quantized(samples[start:start + self.window])
 
-    def stream(self, *, thin: str = "full", stride: int = 2) -> Stream:
+    def stream(self, *, thin: str = "full", stride: int = 2, gate: float | None = None) -> Stream:
         """A new Stream: the state of one audio source, which yields the scores of a decision every `stride` frames.
+
+        thin : thinning level, or "auto": the thinnest first, and deeper ones while its best score is not clear.
+        gate : dB below a full-scale sine, such as -70: windows in which no mel band reaches it are `_silence_`.
 
         Raises
         ------
-        ThinError : an unknown level. OptionError : a stride below 1.
+        ThinError : an unknown level. OptionError : a stride below 1, a gate that is no number or without `_silence_`.
         """
-        return Stream(self.frontend, self.network, thin=thin, stride=stride)
+        silence = self.labels.index("_silence_") if "_silence_" in self.labels else None
+        return Stream(self.frontend, self.network, thin=thin, stride=stride, gate=gate, silence=silence)
 
     def verify(self) -> float:
         """Replay the input and score vectors that the file carries; the largest difference, 0.0 when all is well."""
@@ -171,7 +175,8 @@ def _default_model() -> Model:
 def detect(audio: ArrayLike | str | Path | Iterable[ArrayLike], *, sample_rate: float | None = None,
            model: Model | str | Path | None = None, thin: str = "full",
            threshold: float | Mapping[str, float] | None = None, smoothing: int = 5, patience: int = 3,
-           refractory: float = 0.5, stride: int = 2) -> Iterator[Detection]:
+           refractory: float = 0.5, debounce: float = 0.0, stride: int = 2,
+           gate: float | None = None) -> Iterator[Detection]:
     """Hear keywords in audio of any length.
 
     Half a second of silence is put before and after the audio, so that words at its edges are heard. Chunking does not
@@ -183,13 +188,13 @@ def detect(audio: ArrayLike | str | Path | Iterable[ArrayLike], *, sample_rate: 
         of such chunks (a live source, e.g. kwsrt.microphone()), which must come at the model's sample rate.
     sample_rate : Hz of the samples, by default the model's (16,000); other rates are resampled.
     model : a Model, or what `load` takes; by default the bundled model.
-    thin : thinning level. threshold, smoothing, patience, refractory : see kwsrt.decision.Decider; by default the
-        threshold that the model declares.
+    thin, gate : thinning level, or "auto"; dB below which nothing is heard; see Model.stream.
+    threshold, smoothing, patience, refractory, debounce : see Detector; by default the model's own threshold.
     stride : frames (30 ms) between decisions.
 
     Yields
     ------
-    Detection(label, score, time), in the order of time, each as soon as it is known.
+    Detection(label, score, time, start, end), in the order of time, each as soon as it is known.
 
     Raises
     ------
@@ -198,8 +203,9 @@ def detect(audio: ArrayLike | str | Path | Iterable[ArrayLike], *, sample_rate: 
     chosen = _default_model() if model is None else model if isinstance(model, Model) else load(model)
     if threshold is None:
         threshold = float(chosen.manifest.get("threshold", 0.8))
-    decider = Decider(chosen.labels, threshold=threshold, smoothing=smoothing, patience=patience, refractory=refractory)
-    stream = chosen.stream(thin=thin, stride=stride)
+    detector = Detector(chosen.labels, threshold=threshold, smoothing=smoothing, patience=patience,
+                        refractory=refractory, debounce=debounce)
+    stream = chosen.stream(thin=thin, stride=stride, gate=gate)
     if isinstance(audio, (str, Path)):
         if sample_rate is not None:
             raise AudioError("a recording brings its own sample rate: leave sample_rate out")
@@ -219,10 +225,10 @@ def detect(audio: ArrayLike | str | Path | Iterable[ArrayLike], *, sample_rate: 
         chunks = (chunk for chunk in audio if np.size(chunk))
     else:
         raise AudioError(f"expected samples, a path or an iterable of chunks, got {type(audio).__name__}")
-    return _events(chunks, chosen, stream, decider)
+    return _events(chunks, chosen, stream, detector)
 
 
-def _events(chunks: Iterable[ArrayLike], model: Model, stream: Stream, decider: Decider) -> Iterator[Detection]:
+def _events(chunks: Iterable[ArrayLike], model: Model, stream: Stream, detector: Detector) -> Iterator[Detection]:
     silence = np.zeros(model.sample_rate // 2, np.int16)
     # Shorter audio still fills one window.
     closing = np.zeros(max(len(silence), model.window - len(silence)), np.int16)
@@ -233,11 +239,6 @@ def _events(chunks: Iterable[ArrayLike], model: Model, stream: Stream, decider: 
             yield audio_module.prepare(chunk, model.sample_rate, model.sample_rate)
         yield closing
 
-    # With the default smoothing a word is recognised a little after it was completed: its middle then lies about here.
-    middle = 0.6 * stream.window - len(silence)
     for samples in padded():
-        first = stream.decisions
-        for index, scores in enumerate(stream.push(samples)):
-            detection = decider.update(scores, max(0.0, ((first + index) * stream.stride + middle) / model.sample_rate))
-            if detection is not None:
-                yield detection
+        for heard in detector.push(stream.push(samples)):
+            yield heard.later(-len(silence) / model.sample_rate)

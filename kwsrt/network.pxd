@@ -21,6 +21,7 @@ cdef struct Buffers:
     float *image
     float *conv1
     float *conv2
+    float *stem                  # what all levels start from
     float *x
     float *m
     float *hidden
@@ -43,8 +44,11 @@ cdef class Network:
     cdef BinaryLinear fc1
     cdef Level *_levels
     cdef object _kept
-    cdef int32_t _steps, _width, _hidden
+    cdef int32_t _count, _steps, _width, _hidden
+    cdef float _clear
 
     cdef Workspace workspace(self)
-    cdef inline void _run_block(self, const kws_kernels *k, const Block *block, Buffers *b) noexcept nogil
-    cdef void infer(self, int32_t level, const int8_t *features, Buffers *buffers, float *scores) noexcept nogil
+    cdef int32_t infer(self, int32_t level, const int8_t *features, Buffers *b, float *scores) noexcept nogil
+    cdef void _run_stem(self, const int8_t *features, Buffers *b) noexcept nogil
+    cdef void _run_level(self, int32_t level, Buffers *b, float *scores) noexcept nogil
+    cdef inline void _run_block(self, const kws_kernels *k, const Block *block, const float *x, Buffers *b) noexcept nogil

@@ -22,6 +22,8 @@ from kwsrt.layers import PackedWeights
 
 # Both convolutions of the family.
 KERNEL, STRIDE, PAD = 5, 2, 2
+# The level "auto": the thinnest first, deeper ones while its best score is not clear.
+cdef int32_t AUTO = -1
 
 
 cdef size_t _rounded(size_t size) noexcept nogil:
@@ -45,6 +47,7 @@ cdef class Network:
     tensors : dict of arrays by the names of kwsrt.format.tensor_specs; 1-bit weights are used in place, not copied, where
         the kernels read the file's order.
     kernels : layers.Kernels or None for the best of this CPU (or KWSRT_ISA).
+    clear : the best score from which on "auto" believes a level and runs no deeper one, 0 to 1.
 
     Attributes
     ----------
@@ -56,11 +59,13 @@ cdef class Network:
     OptionError : tensors whose sizes or values cannot be run.
     """
 
-    def __cinit__(self, config, int classes, tensors, kernels=None):
+    def __cinit__(self, config, int classes, tensors, kernels=None, *, float clear=0.85):
         self.kernels = kernels or Kernels()
         self.frames, self.bins, self.classes = config["frames"], config["bins"], classes
         self._width, self._hidden = config["width"], config["hidden"]
         self.levels = tuple(config["levels"])
+        self._count = <int32_t>len(self.levels)
+        self._clear = clear
         self._levels = <Level *>calloc(len(self.levels), sizeof(Level))
         if self._levels == NULL:
             raise MemoryError()
@@ -136,14 +141,16 @@ cdef class Network:
         return dict(self._layers)
 
     def level_index(self, thin):
-        """Position of a thinning level's name.
+        """Position of a thinning level's name, -1 for "auto".
 
         Raises
         ------
         ThinError : the network has no such level.
         """
+        if thin == "auto":
+            return AUTO
         if thin not in self.levels:
-            raise ThinError(f"unknown thinning level {thin!r}: this model has {', '.join(self.levels)}")
+            raise ThinError(f"unknown thinning level {thin!r}: this model has {', '.join(self.levels)}, auto")
         return self.levels.index(thin)
 
     def run(self, features, thin):
@@ -178,13 +185,13 @@ cdef class Network:
                 size = larger(size, memory_scratch(&block.memory, self._steps))
                 size = larger(size, linear_scratch(&block.expand, self._steps))
                 size = larger(size, linear_scratch(&block.project, self._steps))
-        cdef size_t floats[7]
+        cdef size_t floats[8]
         floats[0] = (self.frames + 2 * PAD) * self.conv1.layer.conv.width
         floats[1] = self.conv2.layer.height * self.conv2.layer.width * self.conv2.layer.channels
         floats[2] = self._steps * self.fc1.layer.product.inputs
-        floats[3] = floats[4] = self._steps * self._width
-        floats[5] = self._steps * self._hidden
-        floats[6] = self.classes
+        floats[3] = floats[4] = floats[5] = self._steps * self._width
+        floats[6] = self._steps * self._hidden
+        floats[7] = self.classes
         cdef size_t total = 0
         for count in floats:
             total += _rounded(sizeof(float) * count)
@@ -195,9 +202,9 @@ cdef class Network:
         if work._memory == NULL:
             raise MemoryError()
         cdef char *cursor = <char *>work._memory
-        cdef float **pointers[7]
-        pointers[:] = [&b.image, &b.conv1, &b.conv2, &b.x, &b.m, &b.hidden, &b.logits]
-        for i in range(7):
+        cdef float **pointers[8]
+        pointers[:] = [&b.image, &b.conv1, &b.conv2, &b.stem, &b.x, &b.m, &b.hidden, &b.logits]
+        for i in range(8):
             pointers[i][0] = <float *>cursor
             cursor += _rounded(sizeof(float) * floats[i])
         b.classifier_q = <int8_t *>cursor
@@ -212,21 +219,39 @@ cdef class Network:
         work.buffers = b
         return work
 
-    cdef void infer(self, int32_t level, const int8_t *features, Buffers *b, float *scores) noexcept nogil:
+    cdef int32_t infer(self, int32_t level, const int8_t *features, Buffers *b, float *scores) noexcept nogil:
+        """Scores of a window; the level that gave them, which is `level` but for AUTO."""
+        self._run_stem(features, b)
+        if level != AUTO:
+            self._run_level(level, b, scores)
+            return level
+        for level in range(self._count - 1, -1, -1):
+            self._run_level(level, b, scores)
+            if _largest(scores, self.classes) >= self._clear:
+                return level
+        return 0
+
+    cdef void _run_stem(self, const int8_t *features, Buffers *b) noexcept nogil:
+        """Everything before the blocks: the levels have it in common."""
         cdef const kws_kernels *k = self.kernels.table
-        cdef const Level *chosen = &self._levels[level]
-        cdef int32_t i
         input_run(k, &self.conv1.layer, features, b.image, b.conv1)
         conv_run(k, &self.conv2.layer, b.conv1, b.scratch, b.conv2)
-        linear_run(k, &self.fc1.layer, b.conv2, self._steps, NULL, b.scratch, b.x)
+        linear_run(k, &self.fc1.layer, b.conv2, self._steps, NULL, b.scratch, b.stem)
+
+    cdef void _run_level(self, int32_t level, Buffers *b, float *scores) noexcept nogil:
+        cdef const kws_kernels *k = self.kernels.table
+        cdef const Level *chosen = &self._levels[level]
+        cdef const float *x = b.stem
+        cdef int32_t i
         for i in range(chosen.count):
-            self._run_block(k, &chosen.blocks[i], b)
-        classifier_run(k, &chosen.classifier, b.x, b.classifier_q, b.classifier_sums, b.logits)
+            self._run_block(k, &chosen.blocks[i], x, b)
+            x = b.x
+        classifier_run(k, &chosen.classifier, x, b.classifier_q, b.classifier_sums, b.logits)
         softmax(b.logits, self.classes, scores)
 
-    cdef inline void _run_block(self, const kws_kernels *k, const Block *block, Buffers *b) noexcept nogil:
-        """x -> m = memory(x) + x -> x = project(expand(m)) + m."""
-        memory_run(k, &block.memory, b.x, self._steps, b.scratch, b.m)
+    cdef inline void _run_block(self, const kws_kernels *k, const Block *block, const float *x, Buffers *b) noexcept nogil:
+        """x -> m = memory(x) + x -> b.x = project(expand(m)) + m."""
+        memory_run(k, &block.memory, x, self._steps, b.scratch, b.m)
         k.levels(&block.expand.quantizer, b.m, self._steps, self._width, b.scratch.q)
         linear_product(k, &block.expand, b.scratch.q, self._steps, b.scratch)
         if block.fused:
@@ -236,6 +261,13 @@ cdef class Network:
             k.levels(&block.project.quantizer, b.hidden, self._steps, self._hidden, b.scratch.q)
         linear_product(k, &block.project, b.scratch.q, self._steps, b.scratch)
         k.affine(&block.project.epilogue, b.scratch.sums, b.m, self._steps, self._width, b.x)
+
+
+cdef float _largest(const float *values, int32_t count) noexcept nogil:
+    cdef float largest = values[0]
+    for i in range(1, count):
+        largest = max(largest, values[i])
+    return largest
 
 
 def _epilogue(tensors, layer, level=None):

@@ -1,5 +1,6 @@
 # cython: cdivision=True
 """One audio source through a model: push samples in chunks of any length, get the scores of every decision."""
+from libc.math cimport INFINITY
 from libc.stddef cimport size_t
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t
 from libc.string cimport memmove
@@ -7,12 +8,16 @@ from libc.string cimport memmove
 from kwsrt.frontend cimport OnlineFrontEnd
 from kwsrt.network cimport Network, Workspace
 
+import math
+
 import numpy as np
 
 from kwsrt.errors import OptionError
 from kwsrt.frontend import check_samples
+from kwsrt.scores import Scores
 
 LONGEST_STRIDE = 10000
+cdef int8_t SKIPPED = -1
 
 
 cdef class Stream:
@@ -24,23 +29,28 @@ cdef class Stream:
 
     Parameters
     ----------
-    frontend : FrontEnd. network : Network. (Model.stream passes both.)
-    thin : thinning level, may be changed between pushes through the attribute of the same name.
+    frontend : FrontEnd. network : Network. silence : index of the label that silence is. (Model.stream passes these.)
+    thin : thinning level, or "auto"; may be changed between pushes through the attribute of the same name.
     stride : frames between decisions, 1 or more.
+    gate : dB as in Scores.loudness: a window in which no frame reaches it is silence and costs nothing; None for never.
 
     Raises
     ------
-    ThinError : an unknown level. OptionError : a stride that is no int from 1 to 10,000.
+    ThinError : an unknown level. OptionError : a stride that is no int from 1 to 10,000, a gate that is no number or for
+        which the model lacks a label.
     """
     cdef OnlineFrontEnd _online
     cdef Network _network
     cdef Workspace _work
-    cdef int32_t _level, _stride, _held, _capacity
+    cdef int32_t _level, _stride, _held, _capacity, _silence, _loudness_values
     cdef int64_t _frames_seen, _decisions
     cdef int8_t[:, ::1] _history
+    cdef int8_t[::1] _loudest          # of each frame in the history, in steps of the features
     cdef float[::1] _frame
+    cdef float _gate
+    cdef double _loudness_step, _loudness_offset
 
-    def __init__(self, frontend, Network network not None, *, thin="full", stride=2):
+    def __init__(self, frontend, Network network not None, *, thin="full", stride=2, gate=None, silence=None):
         if not (isinstance(stride, int) and 1 <= stride <= LONGEST_STRIDE):
             raise OptionError(f"stride must be 1 to {LONGEST_STRIDE} frames, got {stride!r}")
         if frontend.width != network.bins:
@@ -53,13 +63,35 @@ cdef class Stream:
         # Windows are read in place; the last frames move to the front once in three windows.
         self._capacity = 4 * network.frames
         self._history = np.zeros((self._capacity, network.bins), np.int8)
+        self._loudest = np.zeros(self._capacity, np.int8)
         self._frame = np.zeros(network.bins, np.float32)
+        self._set_loudness(frontend.options)
+        self._set_gate(gate, silence)
         self.reset()
+
+    def _set_loudness(self, options):
+        """How a frame's features tell its loudness: by the largest of them, cepstra by the first, their mean."""
+        cdef bint cepstra = options["n_mfcc"] > 0
+        # Under its Hann window a full-scale sine has this power in the bins of its main lobe.
+        sine = 10 * math.log10(0.375 * options["window"] ** 2 / 4)
+        scale = math.sqrt(options["bins"]) if cepstra else 1.0
+        self._loudness_values = 1 if cepstra else options["bins"]
+        self._loudness_step, self._loudness_offset = options["step"] / scale, options["offset"] / scale - sine
+
+    def _set_gate(self, gate, silence):
+        if gate is None:
+            self._gate, self._silence = -INFINITY, -1
+            return
+        if isinstance(gate, bool) or not isinstance(gate, (int, float, np.floating)) or not math.isfinite(gate):
+            raise OptionError(f"gate {gate!r}: expected dB below a full-scale sine, such as -70, or None")
+        if silence is None:
+            raise OptionError("a gate needs a model with the label _silence_")
+        self._gate, self._silence = (gate - self._loudness_offset) / self._loudness_step, silence
 
     @property
     def thin(self):
-        """The thinning level of the next decision; assignable at any time."""
-        return self._network.levels[self._level]
+        """The thinning level of the next decision, or "auto"; assignable at any time."""
+        return "auto" if self._level < 0 else self._network.levels[self._level]
 
     @thin.setter
     def thin(self, value):
@@ -92,15 +124,16 @@ cdef class Stream:
 
         Parameters
         ----------
-        samples : (n,) int16, or float32 within [-1, 1], at the front end's sample rate; n may be 0.
+        samples : (n,) int16, or float32 within [-1, 1], or bytes of little-endian int16, at the front end's sample
+            rate; n may be 0.
 
         Returns
         -------
-        float32 (decisions, classes): the scores of each decision, in order; often (0, classes).
+        Scores of each decision, in order, with their times; often none.
 
         Raises
         ------
-        AudioError : other dtypes or shapes, NaN or infinite samples; the stream is unchanged.
+        AudioError : other dtypes or shapes, NaN or infinite samples, half a sample; the stream is unchanged.
         """
         array = check_samples(samples)
         cdef const int16_t[::1] s16
@@ -108,24 +141,28 @@ cdef class Stream:
         cdef const int16_t *s16_data = NULL
         cdef const float *f32_data = NULL
         cdef size_t n = <size_t>array.shape[0]
-        if n == 0:
-            return np.empty((0, self._network.classes), np.float32)
-        if array.dtype == np.int16:
-            s16 = array
-            s16_data = &s16[0]
-        else:
-            f32 = array
-            f32_data = &f32[0]
         # Every hop completes at most one frame, and the first frame may be nearly there already.
         most = n // <size_t>self._online.frontend.hop // <size_t>self._stride + 2
         scores = np.empty((most, self._network.classes), np.float32)
-        cdef float[:, ::1] out = scores
-        cdef Py_ssize_t made
-        with nogil:
-            made = self._consume(s16_data, f32_data, n, &out[0, 0])
-        return scores[:made]
+        loudest, levels = np.empty((2, most), np.int8)
+        cdef float[:, ::1] scores_out = scores
+        cdef int8_t[::1] loudest_out = loudest, levels_out = levels
+        cdef Py_ssize_t made = 0
+        if n > 0:
+            if array.dtype == np.int16:
+                s16 = array
+                s16_data = &s16[0]
+            else:
+                f32 = array
+                f32_data = &f32[0]
+            with nogil:
+                made = self._consume(s16_data, f32_data, n, &scores_out[0, 0], &loudest_out[0], &levels_out[0])
+        ends = (self._decisions - made + np.arange(made)) * self.stride + self.window
+        loudness = (loudest[:made] * self._loudness_step + self._loudness_offset).astype(np.float32)
+        return Scores(scores[:made], ends, loudness, levels[:made], self.window, self._online.frontend.sample_rate)
 
-    cdef Py_ssize_t _consume(self, const int16_t *s16, const float *f32, size_t n, float *scores) noexcept nogil:
+    cdef Py_ssize_t _consume(self, const int16_t *s16, const float *f32, size_t n, float *scores, int8_t *loudest,
+                             int8_t *levels) noexcept nogil:
         cdef size_t done = 0
         cdef Py_ssize_t made = 0
         while done < n:
@@ -134,21 +171,45 @@ cdef class Stream:
             else:
                 done += self._online.accept_f32(f32 + done, n - done)
             if self._online.ready() and self._add_frame():
-                self._network.infer(self._level, &self._history[self._held - self._network.frames, 0],
-                                    &self._work.buffers, scores)
-                scores += self._network.classes
+                loudest[made] = self._loudest_of(min(self._stride, self._network.frames))
+                levels[made] = self._decide(scores + made * self._network.classes)
                 made += 1
         self._decisions += made
         return made
 
     cdef bint _add_frame(self) noexcept nogil:
         """Take the ready frame into the history; whether it completes a decision."""
-        cdef int32_t kept = self._network.frames - 1
+        cdef int32_t i, kept = self._network.frames - 1
+        cdef int8_t largest
         if self._held == self._capacity:
             memmove(&self._history[0, 0], &self._history[self._held - kept, 0], kept * self._network.bins)
+            memmove(&self._loudest[0], &self._loudest[self._held - kept], kept)
             self._held = kept
         self._online.take_quantized(&self._frame[0], &self._history[self._held, 0])
+        largest = self._history[self._held, 0]
+        for i in range(1, self._loudness_values):
+            largest = max(largest, self._history[self._held, i])
+        self._loudest[self._held] = largest
         self._held += 1
         self._frames_seen += 1
         cdef int64_t past_first = self._frames_seen - self._network.frames
         return past_first >= 0 and past_first % self._stride == 0
+
+    cdef int8_t _loudest_of(self, int32_t frames) noexcept nogil:
+        """Of the newest frames."""
+        cdef int8_t largest = -128
+        cdef int32_t i
+        for i in range(self._held - frames, self._held):
+            largest = max(largest, self._loudest[i])
+        return largest
+
+    cdef int8_t _decide(self, float *scores) noexcept nogil:
+        """Scores of the window that ends now; the level that gave them, or SKIPPED."""
+        cdef int32_t i, frames = self._network.frames
+        if self._silence >= 0 and self._loudest_of(frames) < self._gate:
+            for i in range(self._network.classes):
+                scores[i] = 0.0
+            scores[self._silence] = 1.0
+            return SKIPPED
+        return <int8_t>self._network.infer(self._level, &self._history[self._held - frames, 0], &self._work.buffers,
+                                           scores)

@@ -1,4 +1,5 @@
 """The commands: what they print, and one line and exit code 2 for everything that is wrong."""
+import dataclasses
 import io
 import json
 import os
@@ -105,7 +106,7 @@ def test_detect_json(cli, tiny, tiny_model_path, recording, thin):
     expected = kwsrt.detect(recording, model=tiny, thin=thin, threshold=0.3)
     assert (code, err) == (0, "")
     assert [json.loads(line) for line in out.splitlines()] == [
-        {"file": str(recording), "label": event.label, "score": event.score, "time": event.time} for event in expected]
+        {"file": str(recording), **dataclasses.asdict(event)} for event in expected]
 
 
 def test_detect_says_when_it_heard_nothing(cli, tiny_model_path, recording):

@@ -7,38 +7,52 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from kwsrt import Detection, OptionError
-from kwsrt.decision import Decider
+from kwsrt import Detector, OptionError, Scores
 
 pytestmark = pytest.mark.arm
 
 LABELS = ("yes", "no", "_unknown_", "_silence_")
-PERIOD = 0.06
+RATE, WINDOW, STRIDE = 1000, 600, 60
+PERIOD = STRIDE / RATE
 QUIET, YES, NO, OTHER = np.eye(4, dtype=np.float32)[[3, 0, 1, 2]]
 
 scores = arrays(np.float32, st.tuples(st.integers(0, 40), st.just(4)), elements=st.floats(0, 1, width=32))
 options = st.fixed_dictionaries({"threshold": st.floats(0, 1), "smoothing": st.integers(1, 5),
-                                 "patience": st.integers(1, 5), "refractory": st.floats(0, 2)})
+                                 "patience": st.integers(1, 5), "refractory": st.floats(0, 2),
+                                 "debounce": st.floats(0, 1)})
+
+
+def scores_of(rows, first=0, loudness=None):
+    """What a stream would return for decisions with these scores."""
+    values = np.asarray(rows, np.float32).reshape(-1, 4)
+    loudness = np.zeros(len(values)) if loudness is None else loudness
+    return Scores(values, WINDOW + STRIDE * (first + np.arange(len(values))), np.asarray(loudness, np.float32),
+                  np.zeros(len(values), np.int8), WINDOW, RATE)
 
 
 def decide(rows, **settings):
     """Detections of consecutive decisions, by the index of the decision."""
-    decider = Decider(LABELS, **settings)
-    return {i: event for i, row in enumerate(rows) if (event := decider.update(row, i * PERIOD)) is not None}
+    detector = Detector(LABELS, **settings)
+    return {i: events[0] for i, row in enumerate(rows) if (events := detector.push(scores_of([row], i)))}
 
 
-def reference(rows, threshold, smoothing, patience, refractory):
-    """The definition in Decider's docstring, written the slow way."""
+def reference(rows, threshold, smoothing, patience, refractory, debounce):
+    """The definition in Detector's docstring, written the slow way."""
     heard, armed, last = {}, dict.fromkeys(LABELS, True), -np.inf
+    times = [(WINDOW + STRIDE * i) / RATE for i in range(len(rows))]
+    over_at = dict.fromkeys(LABELS, -np.inf)
     padded = np.concatenate([np.zeros((smoothing - 1, 4)), np.asarray(rows, np.float64).reshape(-1, 4)])
     smooth = [padded[i:i + smoothing].sum(0) / smoothing for i in range(len(rows))]
     over = [LABELS[row.argmax()] if row.max() >= threshold and row.argmax() < 2 else None for row in smooth]
     for i, row in enumerate(smooth):
         for label, score in zip(LABELS, row, strict=True):
-            armed[label] |= bool(score < threshold)
+            if score >= threshold:
+                over_at[label] = times[i]
+            elif times[i] - over_at[label] >= debounce:
+                armed[label] = True
         steady = i + 1 >= patience and len({*over[i + 1 - patience:i + 1]}) == 1
-        if over[i] and steady and armed[over[i]] and i * PERIOD - last >= refractory:
-            heard[i], armed[over[i]], last = over[i], False, i * PERIOD
+        if over[i] and steady and armed[over[i]] and times[i] - last >= refractory:
+            heard[i], armed[over[i]], last = over[i], False, times[i]
     return heard
 
 
@@ -55,10 +69,11 @@ def test_invariants(rows, chosen):
     for i, event in heard.items():
         assert not event.label.startswith("_")
         assert chosen["threshold"] <= event.score <= 1
-        assert event.time == i * PERIOD
+        assert event.time == pytest.approx((WINDOW * 0.6 + STRIDE * i) / RATE)
+        assert STRIDE * i / RATE - 1e-9 <= event.start < event.end <= (WINDOW + STRIDE * i) / RATE
         assert i + 1 >= chosen["patience"]
     for earlier, later in pairwise(heard.values()):
-        assert later.time - earlier.time >= chosen["refractory"]
+        assert later.time - earlier.time >= chosen["refractory"] - 1e-9
 
 
 @settings(max_examples=30, deadline=None)
@@ -82,7 +97,8 @@ def test_another_leader_starts_the_count_anew():
 def test_smoothing_averages_the_last_decisions(smoothing):
     heard = decide([YES] * 6, threshold=1.0, smoothing=smoothing, patience=1)
     assert list(heard) == [smoothing - 1]
-    assert next(iter(heard.values())) == Detection("yes", 1.0, (smoothing - 1) * PERIOD)
+    event = next(iter(heard.values()))
+    assert (event.label, event.score) == ("yes", 1.0)
 
 
 def test_a_held_word_fires_once_and_again_when_it_fell_below_the_threshold():
@@ -111,12 +127,41 @@ def test_threshold_per_label():
     assert not decide([YES], threshold={"no": 0.1}, **chosen), "labels left out never fire"
 
 
+def test_debounce_wants_the_score_to_stay_below():
+    rows = [YES, QUIET, YES, QUIET, QUIET, QUIET, YES]
+    chosen = {"smoothing": 1, "patience": 1, "refractory": 0}
+    assert list(decide(rows, **chosen)) == [0, 2, 6]
+    assert list(decide(rows, debounce=3 * PERIOD, **chosen)) == [0, 6]
+    assert list(decide(rows, debounce=4 * PERIOD, **chosen)) == [0]
+
+
+@settings(max_examples=20, deadline=None)
+@given(scores, options, st.integers(1, 40))
+def test_pushes_may_be_cut_anywhere(rows, chosen, cut):
+    whole, parts = Detector(LABELS, **chosen), Detector(LABELS, **chosen)
+    assert parts.push(scores_of(rows[:cut])) + parts.push(scores_of(rows[cut:], cut)) == whole.push(scores_of(rows))
+
+
+@pytest.mark.parametrize("background", [-80, -55])
+def test_start_and_end_are_those_of_the_sound(background):
+    # Decision i is loud by what it heard from 0.54 + 0.06 i to 0.6 + 0.06 i seconds: here with a stop's closure within.
+    loudness = np.full(12, background)
+    loudness[[4, 5, 7]] = [-30, -25, -35]
+    events = Detector(LABELS, smoothing=1, patience=10).push(scores_of([YES] * 12, loudness=loudness))
+    assert len(events) == 1
+    assert events[0].start == pytest.approx(0.54 + 0.06 * 4)
+    assert events[0].end == pytest.approx(0.6 + 0.06 * 7)
+    moved = events[0].later(-0.9)
+    assert (moved.start, moved.label) == (0.0, "yes")
+    assert moved.end == pytest.approx(0.6 + 0.06 * 7 - 0.9)
+
+
 def test_reset_forgets_everything():
-    decider = Decider(LABELS, smoothing=1, patience=1, refractory=5)
-    assert decider.update(YES, 0.0)
-    assert decider.update(YES, 0.1) is None
-    decider.reset()
-    assert decider.update(YES, 0.2)
+    detector = Detector(LABELS, smoothing=1, patience=1, refractory=5)
+    assert detector.push(scores_of([YES]))
+    assert not detector.push(scores_of([YES], 1))
+    detector.reset()
+    assert detector.push(scores_of([YES], 0))
 
 
 @pytest.mark.parametrize(("wrong", "said"), [
@@ -125,7 +170,8 @@ def test_reset_forgets_everything():
     ({"threshold": {"maybe": 0.5}}, "maybe"), ({"threshold": {"_silence_": 0.5}}, "_silence_"),
     ({"smoothing": 0}, "smoothing"), ({"patience": 0}, "patience"), ({"refractory": -1}, "refractory"),
     ({"refractory": float("inf")}, "refractory"), ({"refractory": float("nan")}, "refractory"),
+    ({"debounce": -1}, "debounce"),
 ])
 def test_wrong_options_are_refused(wrong, said):
     with pytest.raises(OptionError, match=said):
-        Decider(LABELS, **wrong)
+        Detector(LABELS, **wrong)

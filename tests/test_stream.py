@@ -1,4 +1,6 @@
 """Streams: however the audio is cut, the scores are those of the whole recording's windows, bit for bit."""
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,8 @@ import kwsrt
 from kwsrt import format as file_format
 from kwsrt.errors import AudioError, OptionError, ThinError
 from kwsrt.model import Model
+from kwsrt.network import Network
+from kwsrt.stream import Stream
 from tests.models import make_model
 from tests.reference import same_bits
 
@@ -36,6 +40,20 @@ def windows(model, samples, stride=2, thin="full"):
     return model.network.run(np.stack([q[i:i + frames] for i in starts]), thin)
 
 
+FIELDS = ("values", "ends", "loudness", "thin")
+
+
+def joined(parts):
+    """The scores of consecutive pushes as those of one."""
+    fields = [np.concatenate([getattr(part, name) for part in parts]) for name in FIELDS]
+    return kwsrt.Scores(*fields, parts[0].window, parts[0].sample_rate)
+
+
+def same(left, right):
+    """Whether two Scores are the same, bit for bit."""
+    return all(same_bits(getattr(left, name), getattr(right, name)) for name in FIELDS)
+
+
 def pushed(stream, samples, lengths):
     """The scores of samples that are pushed in pieces of the given lengths, over and over."""
     scores, at = [], 0
@@ -43,7 +61,7 @@ def pushed(stream, samples, lengths):
         for length in lengths:
             scores.append(stream.push(samples[at:at + length]))
             at += length
-    return np.concatenate(scores)
+    return joined(scores)
 
 
 SAMPLES = recording(1.5)
@@ -56,13 +74,15 @@ LENGTHS = st.lists(st.integers(0, 4000) | st.sampled_from([1, 159, 160, 161, 320
 @settings(max_examples=25, deadline=None)
 def test_any_chunks(model, lengths, stride, thin):
     want = windows(model, SAMPLES, stride, thin)
-    assert same_bits(pushed(model.stream(thin=thin, stride=stride), SAMPLES, lengths), want)
-    assert same_bits(model.stream(thin=thin, stride=stride).push(SAMPLES), want)
+    whole = model.stream(thin=thin, stride=stride).push(SAMPLES)
+    assert same(pushed(model.stream(thin=thin, stride=stride), SAMPLES, lengths), whole)
+    assert same_bits(whole.values, want)
+    assert whole.ends.tolist() == [model.window + stride * model.frontend.hop * i for i in range(len(want))]
 
 
 def test_sample_by_sample():
     samples = SAMPLES[:6000]
-    assert same_bits(pushed(MODEL.stream(stride=1), samples, [1]), windows(MODEL, samples, 1))
+    assert same_bits(pushed(MODEL.stream(stride=1), samples, [1]).values, windows(MODEL, samples, 1))
 
 
 @pytest.mark.parametrize("stride", [1, 2, 5])
@@ -71,14 +91,15 @@ def test_far_beyond_the_history(stride):
     samples = recording(12, 3)
     want = windows(MODEL, samples, stride)
     stream = MODEL.stream(stride=stride)
-    assert same_bits(stream.push(samples), want)
+    whole = stream.push(samples)
+    assert same_bits(whole.values, want)
     assert stream.decisions == len(want)
-    assert same_bits(pushed(MODEL.stream(stride=stride), samples, [777, 1, 15000]), want)
+    assert same(pushed(MODEL.stream(stride=stride), samples, [777, 1, 15000]), whole)
 
 
 def test_equals_predict():
     stream = MODEL.stream(stride=3)
-    scores = stream.push(SAMPLES)
+    scores = stream.push(SAMPLES).values
     assert stream.window == MODEL.window == 15 * 160 + 400
     assert stream.stride == 3 * 160
     for decision in range(0, len(scores), 7):
@@ -97,12 +118,84 @@ def test_first_decision_comes_with_the_last_sample_of_the_window():
 
 def test_int16_and_float_of_the_same_samples():
     want = MODEL.stream().push(SAMPLES)
-    assert want.dtype == np.float32
-    assert same_bits(MODEL.stream().push(SAMPLES.astype(np.float32) / np.float32(32768)), want)
-    assert same_bits(MODEL.stream().push(SAMPLES / 32768.0), want)
+    assert want.values.dtype == np.float32
+    assert same(MODEL.stream().push(SAMPLES.astype(np.float32) / np.float32(32768)), want)
+    assert same(MODEL.stream().push(SAMPLES / 32768.0), want)
+    for raw in (SAMPLES.tobytes(), bytearray(SAMPLES.tobytes()), memoryview(SAMPLES.tobytes())):
+        assert same(MODEL.stream().push(raw), want)
     mixed = MODEL.stream()
-    parts = [mixed.push(SAMPLES[:5001]), mixed.push(SAMPLES[5001:9000] / 32768.0), mixed.push(SAMPLES[9000:])]
-    assert same_bits(np.concatenate(parts), want)
+    parts = [mixed.push(SAMPLES[:5001]), mixed.push(SAMPLES[5001:9000] / 32768.0), mixed.push(SAMPLES[9000:].tobytes())]
+    assert same(joined(parts), want)
+
+
+def test_scores_are_an_array_with_times():
+    scores = MODEL.stream(stride=3).push(SAMPLES)
+    assert scores.shape == (len(scores), 4)
+    assert same_bits(np.asarray(scores), scores.values)
+    assert same_bits(np.concatenate([scores, scores]), np.concatenate([scores.values] * 2))
+    assert same_bits(np.stack(list(scores)), scores.values)
+    assert same_bits(scores[2:4], scores.values[2:4])
+    assert np.array_equal(scores.times, scores.ends / 16000)
+    assert np.asarray(scores, np.float64).dtype == np.float64
+
+
+def test_loudness_is_that_of_the_newest_frames():
+    """A sine in the middle of a band, in steps of 6 dB, and a full-scale one that tells where 0 dB is."""
+    amplitudes = np.repeat([1.0, 0.5, 0.25, 0.125, 0.5, 1.0], 4800)
+    sine = (amplitudes * np.sin(2 * np.pi * 1000 * np.arange(len(amplitudes)) / 16000)).astype(np.float32)
+    model = kwsrt.load()
+    scores = model.stream().push(np.concatenate([sine, sine]))
+    newest = scores.ends - model.frontend.hop  # the middle of what is new to a decision, about
+    for first in range(0, len(sine), 4800):
+        held = scores.loudness[(newest % len(sine) > first + 1600) & (newest % len(sine) < first + 4300)]
+        assert len(held) > 1
+        assert np.all(np.abs(held - 20 * np.log10(amplitudes[first])) < 2.5), first
+
+
+# --- adaptive thinning and the gate ---------------------------------------------------------------------------------
+
+@given(lengths=LENGTHS)
+@settings(max_examples=10, deadline=None)
+def test_auto_is_the_thinnest_level_that_is_clear(lengths):
+    full, half = windows(MODEL, SAMPLES, 1, "full"), windows(MODEL, SAMPLES, 1, "half")
+    clear = float(np.median(half.max(1)))
+    network = Network(MODEL.manifest["network"], 4, MODEL._tensors, clear=clear)
+    auto = pushed(Stream(MODEL.frontend, network, thin="auto", stride=1), SAMPLES, lengths)
+    is_clear = half.max(1) >= np.float32(clear)
+    assert 0.3 < is_clear.mean() < 0.7
+    assert auto.thin.tolist() == is_clear.tolist()
+    assert same_bits(auto.values, np.where(is_clear[:, None], half, full))
+    q = MODEL.frontend.quantized(SAMPLES)
+    assert same_bits(network.run(np.stack([q[i:i + 16] for i in range(len(auto))]), "auto"), auto.values)
+
+
+def test_gate_skips_windows_in_which_nothing_is_loud():
+    model = kwsrt.load()
+    rng = np.random.default_rng(1)
+    noise = rng.normal(0, 1, 5 * 16000)
+    noise = (noise / np.abs(noise).max() * np.repeat([1e-4, 1e-1, 1e-4, 1e-4, 1e-4], 16000)).astype(np.float32)
+    plain, gated = model.stream().push(noise), model.stream(gate=-60).push(noise)
+    assert same_bits(plain.loudness, gated.loudness)
+    frames = model.network.frames // 2
+    loud = np.array([gated.loudness[max(0, i - frames + 1):i + 1].max() >= -60 for i in range(len(gated))])
+    late = np.arange(len(gated)) >= frames  # before that the window holds frames older than any decision's news
+    assert same_bits(gated.thin[late], np.where(loud, 0, -1).astype(np.int8)[late])
+    silent = gated.thin < 0
+    assert 5 < silent.sum() < len(gated) - 5
+    assert np.array_equal(gated.values[silent], np.tile(np.eye(12, dtype=np.float32)[11], (silent.sum(), 1)))
+    assert same_bits(gated.values[~silent], plain.values[~silent])
+
+
+@pytest.mark.parametrize(("model", "gate", "said"), [
+    (MODEL, "loud", "gate"), (MODEL, float("nan"), "gate"), (MODEL, True, "gate")])
+def test_wrong_gates(model, gate, said):
+    with pytest.raises(OptionError, match=said):
+        model.stream(gate=gate)
+
+
+def test_gate_needs_a_label_for_silence():
+    with pytest.raises(OptionError, match="_silence_"):
+        Stream(MODEL.frontend, MODEL.network, gate=-60)
 
 
 def test_thin_may_change_between_pushes():
@@ -143,18 +236,19 @@ def test_reset():
     assert stream.decisions > 0
     stream.reset()
     assert (stream.decisions, stream.thin) == (0, "half")
-    assert same_bits(stream.push(SAMPLES), want)
+    assert same_bits(stream.push(SAMPLES).values, want)
 
 
 def test_reset_while_samples_are_skipped():
     stream = SKIPPING.stream(stride=1)
     stream.push(SAMPLES[:300])
     stream.reset()
-    assert same_bits(stream.push(SAMPLES), windows(SKIPPING, SAMPLES, 1))
+    assert same_bits(stream.push(SAMPLES).values, windows(SKIPPING, SAMPLES, 1))
 
 
 @pytest.mark.parametrize("samples", [np.full(100, np.nan, np.float32), np.array([np.inf]), np.zeros((100, 2), np.int16),
-                                     np.zeros(100, np.int32), np.full(100, 32767.0, np.float32), None, "yes"], ids=str)
+                                     np.zeros(100, np.int32), np.full(100, 32767.0, np.float32), None, "yes",
+                                     b"odd"], ids=str)
 def test_unusable_samples_leave_the_stream_as_it_was(samples):
     stream = MODEL.stream()
     rows = [stream.push(SAMPLES[:5000])]
@@ -167,7 +261,7 @@ def test_unusable_samples_leave_the_stream_as_it_was(samples):
 
 def test_nothing_pushed():
     stream = MODEL.stream()
-    for nothing in (np.empty(0, np.int16), np.empty(0, np.float32), []):
+    for nothing in (np.empty(0, np.int16), np.empty(0, np.float32), [], b""):
         assert stream.push(nothing).shape == (0, 4)
 
 
@@ -186,9 +280,9 @@ def test_many_streams_of_one_model():
 def test_scores_are_the_callers():
     stream = MODEL.stream()
     first = stream.push(SAMPLES[:8000])
-    kept = first.copy()
+    kept = copy.deepcopy(first)
     stream.push(SAMPLES[8000:])
-    assert same_bits(first, kept)
+    assert same(first, kept)
 
 
 # --- detect --------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """`kwsrt detect`: the keywords in recordings or in a live stream, with their times."""
 import argparse
+import dataclasses
 import io
 import json
 import sys
@@ -33,7 +34,7 @@ def add_arguments(parser: Parser) -> None:
     add_model_options(parser)
     parser.add_argument("--threshold", type=float, metavar="SCORE",
                         help="score that a word must reach, 0 to 1 (default: what the model declares)")
-    add_json_option(parser, "one JSON object a line (file, label, score, time)")
+    add_json_option(parser, "one JSON object a line (file, label, score, time, start, end)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _line(name: str, event: kwsrt.Detection, as_json: bool) -> str:
     if as_json:
-        return json.dumps({"file": name, "label": event.label, "score": event.score, "time": event.time})
+        return json.dumps({"file": name, **dataclasses.asdict(event)})
     return f"{event.time:7.2f} s  {event.label:<10} {event.score:.2f}"
 
 
