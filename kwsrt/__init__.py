@@ -9,9 +9,10 @@
 """
 from importlib.metadata import PackageNotFoundError, version
 
-from kwsrt.audio import microphone
+from kwsrt.capture import devices, microphone
 from kwsrt.decision import Detection, Detector
 from kwsrt.errors import AudioError, KwsrtError, MicrophoneError, ModelFileError, OptionError, ThinError
+from kwsrt.listening import listen
 from kwsrt.model import Model, detect, load
 from kwsrt.scores import Scores
 from kwsrt.stream import Stream
@@ -22,4 +23,4 @@ except PackageNotFoundError:  # run from a checkout that was built in place
     __version__ = "0+unknown"
 
 __all__ = ["AudioError", "Detection", "Detector", "KwsrtError", "MicrophoneError", "Model", "ModelFileError",
-           "OptionError", "Scores", "Stream", "ThinError", "detect", "load", "microphone"]
+           "OptionError", "Scores", "Stream", "ThinError", "detect", "devices", "listen", "load", "microphone"]

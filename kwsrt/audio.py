@@ -1,17 +1,14 @@
-"""Audio in: files, sample rates and channels, and the microphone."""
+"""Audio in: files, sample rates and channels."""
 import math
-import queue
 import warnings
-from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kwsrt.errors import AudioError, MicrophoneError
+from kwsrt.errors import AudioError
 from kwsrt.frontend import as_array, check_samples
+from kwsrt.resample import ratio_of
 
 MOST_CHANNELS = 64
 Samples = NDArray[np.int16] | NDArray[np.float32]
@@ -88,14 +85,14 @@ def prepare(samples: ArrayLike, sample_rate: float, target_rate: int) -> Samples
         raise AudioError("the audio is empty")
     if array.ndim == 2:
         checked = check_samples(array.reshape(-1)).reshape(array.shape)
-        array = checked[:, 0] if array.shape[1] == 1 else _as_float(checked).mean(axis=1, dtype=np.float32)
+        array = checked[:, 0] if array.shape[1] == 1 else as_float(checked).mean(axis=1, dtype=np.float32)
     mono: Samples = check_samples(array)
     if sample_rate == target_rate:
         return mono
     from scipy.signal import resample_poly
 
-    ratio = Fraction(target_rate) / Fraction(sample_rate).limit_denominator(1000)
-    resampled = resample_poly(_as_float(mono), ratio.numerator, ratio.denominator)
+    ratio = ratio_of(sample_rate, target_rate)
+    resampled = resample_poly(as_float(mono), ratio.numerator, ratio.denominator)
     result: NDArray[np.float32] = resampled.astype(np.float32)
     return result
 
@@ -107,52 +104,8 @@ def check_rate(sample_rate: float) -> None:
         raise AudioError(f"sample rate {sample_rate!r}: expected hertz, 1000 to 1000000, e.g. 16000")
 
 
-def _as_float(samples: Samples) -> NDArray[np.float32]:
+def as_float(samples: Samples) -> NDArray[np.float32]:
+    """Checked samples as float32 within [-1, 1]."""
     if samples.dtype == np.int16:
         return samples.astype(np.float32) / np.float32(32768.0)
     return samples.astype(np.float32, copy=False)
-
-
-def microphone(device: int | str | None = None, *, sample_rate: int = 16000) -> Iterator[NDArray[np.int16]]:
-    """Chunks of a live microphone, int16 (n,), until the iterator is closed; made for `kwsrt.detect(microphone())`.
-
-    Parameters
-    ----------
-    device : sounddevice's index, or a part of the device's name; None for the default input.
-    sample_rate : Hz that the device is opened at.
-
-    Raises
-    ------
-    MicrophoneError : PortAudio is not installed (Debian: apt install libportaudio2), no such device, a device that does
-        not offer the rate, or one that stopped.
-    """
-    try:
-        import sounddevice
-    except OSError as error:
-        raise MicrophoneError(f"{error}; on Debian and Raspberry Pi OS run: sudo apt install libportaudio2") from None
-    # The callbacks run in PortAudio's thread: they only copy, never wait. A reader that falls 30 s behind is told so.
-    chunks: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    overflow = False
-
-    def copy(data: Any, frames: int, time: Any, status: Any) -> None:
-        nonlocal overflow
-        if chunks.qsize() < 1000:
-            chunks.put(bytes(data))
-        else:
-            overflow = True
-
-    try:
-        stream = sounddevice.RawInputStream(samplerate=sample_rate, device=device, channels=1, dtype="int16",
-                                            blocksize=sample_rate // 33, callback=copy,
-                                            finished_callback=lambda: chunks.put(None))
-        stream.start()
-    except (sounddevice.PortAudioError, ValueError) as error:
-        raise MicrophoneError(f"cannot open the microphone: {error}") from None
-    try:
-        while (data := chunks.get()) is not None:
-            if overflow:
-                raise MicrophoneError("audio came in faster than it was read for 30 s; use a lower thinning level")
-            yield np.frombuffer(data, np.int16)
-    finally:
-        stream.close()
-    raise MicrophoneError("the microphone stopped")

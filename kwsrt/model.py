@@ -29,6 +29,7 @@ class Model:
     name : str. labels : tuple of str, in the order of scores; those that begin with an underscore are no keywords.
     thin_levels : tuple of str, thinning levels, slowest and most accurate first.
     sample_rate : Hz. window : samples that one decision covers. isa : instruction set of the kernels in use.
+    threshold : score that a keyword must reach, unless a Detector is told another.
     manifest : dict, everything that the model file says of itself. size : bytes of the file. checksum : SHA-256, hex.
     """
 
@@ -50,6 +51,7 @@ class Model:
         self.sample_rate: int = self.frontend.sample_rate
         self.window: int = (self.network.frames - 1) * self.frontend.hop + self.frontend.window
         self.isa: str = self.network.kernels.isa
+        self.threshold = float(file.manifest.get("threshold", 0.8))
 
     def __repr__(self) -> str:
         return f"<kwsrt.Model {self.name!r}: {len(self.labels)} labels, {', '.join(self.thin_levels)}, {self.isa}>"
@@ -168,7 +170,8 @@ def load(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
 
 
 @functools.cache
-def _default_model() -> Model:
+def default_model() -> Model:
+    """The bundled model, loaded once."""
     return load()
 
 
@@ -200,9 +203,9 @@ def detect(audio: ArrayLike | str | Path | Iterable[ArrayLike], *, sample_rate: 
     ------
     AudioError, ModelFileError, ThinError, OptionError : at the call; for chunks, AudioError when the chunk comes.
     """
-    chosen = _default_model() if model is None else model if isinstance(model, Model) else load(model)
+    chosen = default_model() if model is None else model if isinstance(model, Model) else load(model)
     if threshold is None:
-        threshold = float(chosen.manifest.get("threshold", 0.8))
+        threshold = chosen.threshold
     detector = Detector(chosen.labels, threshold=threshold, smoothing=smoothing, patience=patience,
                         refractory=refractory, debounce=debounce)
     stream = chosen.stream(thin=thin, stride=stride, gate=gate)

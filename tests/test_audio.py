@@ -1,6 +1,5 @@
-"""Audio in: files, rates, channels, dtypes, and the microphone."""
+"""Audio in: files, rates, channels, dtypes."""
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -9,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.io import wavfile
 
 import kwsrt
-from kwsrt import AudioError, MicrophoneError, audio
+from kwsrt import AudioError, audio
 
 RATE = 16000
 
@@ -174,82 +173,3 @@ def test_detect_hears_files_arrays_and_chunks_alike(tmp_path, tiny):
     assert list(kwsrt.detect(str(tmp_path / "a.wav"), **options)) == expected
     assert list(kwsrt.detect((samples[i:i + 777] for i in range(0, len(samples), 777)), **options)) == expected
     assert list(kwsrt.detect(np.stack([samples, samples], 1), **options)) == expected
-
-
-# --- microphone ----------------------------------------------------------------------------------------------------
-
-class FakeStream:
-    """Plays three chunks into the callback and stops, as PortAudio does when a device goes away."""
-
-    opened = None
-    chunks = 3
-
-    def __init__(self, **options):
-        FakeStream.opened = options
-
-    def start(self):
-        for value in range(self.chunks):
-            data = np.full(self.opened["blocksize"], value, np.int16).tobytes()
-            self.opened["callback"](data, self.opened["blocksize"], None, None)
-        self.opened["finished_callback"]()
-
-    def close(self):
-        FakeStream.opened["closed"] = True
-
-
-class PortAudioError(Exception):
-    """As sounddevice's."""
-
-
-def fake_sounddevice(stream):
-    return types.SimpleNamespace(RawInputStream=stream, PortAudioError=PortAudioError)
-
-
-def test_microphone_yields_what_the_device_gives(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sounddevice", fake_sounddevice(FakeStream))
-    chunks = []
-    with pytest.raises(MicrophoneError, match="stopped"):
-        chunks.extend(kwsrt.microphone("USB"))  # what came before the device stopped is not lost
-    microphone = kwsrt.microphone("USB")
-    chunks = [next(microphone) for _ in range(3)]
-    assert [(chunk.dtype, chunk.shape, chunk[0]) for chunk in chunks] == [(np.int16, (484,), i) for i in range(3)]
-    assert FakeStream.opened.items() >= {"samplerate": 16000, "device": "USB", "channels": 1, "dtype": "int16"}.items()
-    microphone.close()
-    assert FakeStream.opened["closed"]
-
-
-def test_microphone_feeds_detect(monkeypatch, tiny):
-    monkeypatch.setitem(sys.modules, "sounddevice", fake_sounddevice(FakeStream))
-    with pytest.raises(MicrophoneError, match="stopped"):
-        list(kwsrt.detect(kwsrt.microphone(), model=tiny))
-
-
-def test_microphone_that_is_not_read_in_time(monkeypatch):
-    class Flood(FakeStream):
-        chunks = 1001
-
-    monkeypatch.setitem(sys.modules, "sounddevice", fake_sounddevice(Flood))
-    with pytest.raises(MicrophoneError, match="faster"):
-        list(kwsrt.microphone())
-
-
-def test_microphone_without_portaudio(monkeypatch):
-    class Finder:
-        def find_spec(self, name, path=None, target=None):
-            if name == "sounddevice":
-                raise OSError("PortAudio library not found")
-
-    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
-    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
-    with pytest.raises(MicrophoneError, match="apt install libportaudio2"):
-        next(kwsrt.microphone())
-
-
-@pytest.mark.parametrize("error", [PortAudioError("Invalid sample rate"), ValueError("No input device matching 'x'")])
-def test_microphone_that_cannot_be_opened(monkeypatch, error):
-    def refuse(**options):
-        raise error
-
-    monkeypatch.setitem(sys.modules, "sounddevice", fake_sounddevice(refuse))
-    with pytest.raises(MicrophoneError, match=str(error)):
-        next(kwsrt.microphone())
