@@ -109,3 +109,10 @@ def as_float(samples: Samples) -> NDArray[np.float32]:
     if samples.dtype == np.int16:
         return samples.astype(np.float32) / np.float32(32768.0)
     return samples.astype(np.float32, copy=False)
+
+
+def as_int16(samples: Samples) -> NDArray[np.int16]:
+    """Samples as int16, rounded and clipped where they are floats."""
+    scale = np.float32(1 if samples.dtype == np.int16 else 32768)
+    result: NDArray[np.int16] = np.clip(np.rint(samples * scale), -32768, 32767).astype(np.int16)
+    return result

@@ -1,6 +1,8 @@
-"""The microphone and all that hangs on it: with a stand-in for sounddevice, and through real sounddevice, PortAudio, ALSA
-and PulseAudio, whose null sink plays what its monitor records."""
+"""The microphone and all that hangs on it: with a stand-in for sounddevice, and through real sounddevice, PortAudio,
+ALSA and PulseAudio, whose null sink plays what its monitor records."""
 import asyncio
+import io
+import json
 import os
 import shutil
 import subprocess
@@ -16,6 +18,7 @@ from scipy.io import wavfile
 
 import kwsrt
 from kwsrt import MicrophoneError, OptionError, capture
+from kwsrt.listening import Step
 
 RATE, WORDS = wavfile.read(Path(__file__).parent / "recordings" / "commands.wav")
 WORDS = WORDS[:4 * RATE]
@@ -170,8 +173,7 @@ def test_a_machine_that_falls_behind_takes_the_thinnest_level(monkeypatch, tiny)
     fake_sounddevice(monkeypatch, chunks=100)
     listener, levels = kwsrt.listen(model=tiny, gate=None), []
     with pytest.raises(MicrophoneError, match="stopped"):
-        for step in listener.steps():
-            levels.append((round(listener.microphone.waiting, 2), listener.stream.thin))
+        levels.extend((listener.microphone.waiting, listener.stream.thin) for _ in listener.steps())
     assert [level for _, level in levels[:80]] == ["quarter"] * 80
     assert {level for waiting, level in levels if waiting < 0.1} == {"auto"}
     assert listener.fallbacks == 1
@@ -384,3 +386,100 @@ def test_devices_are_listed(sound):
         assert microphone.name == "virtmic"
     with pytest.raises(MicrophoneError, match="cannot open the microphone: No input device matching 'nothing'"):
         kwsrt.microphone("nothing")
+
+
+# --- commands ------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def kwsrt_command(tmp_path):
+    """Run a command in a process of its own, in a folder of its own: (exit code, output, errors)."""
+
+    def run(*arguments):
+        found = {"PYTHONPATH": str(Path(kwsrt.__file__).parent.parent)}
+        done = subprocess.run([sys.executable, "-m", "kwsrt", *map(str, arguments)], capture_output=True, text=True,
+                              timeout=60, cwd=tmp_path, env={**os.environ, **found})
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+def test_listen_command(sound, kwsrt_command, tmp_path):
+    expected = words(kwsrt.detect(WORDS, sample_rate=RATE))
+    threading.Timer(4.0, sound.play, (WORDS, RATE)).start()
+    code, out, err = kwsrt_command("listen", "--device", "virtmic", "--seconds", 8, "--json", "--save-detections", "kept",
+                                   "--on-detect", 'echo "$KWSRT_LABEL" >> heard.txt')
+    assert (code, err) == (0, "")
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event["label"] for event in events] == expected
+    assert set(events[0]) == {"file", "label", "score", "time", "start", "end"}
+    assert events[0]["file"] == "virtmic"
+    assert sorted((tmp_path / "heard.txt").read_text().split()) == sorted(expected)
+    kept = sorted((tmp_path / "kept").iterdir())
+    assert [path.stem.rpartition("-")[2] for path in kept] == expected
+    for path, event in zip(kept[:-1], events, strict=False):
+        rate, samples = wavfile.read(path)
+        assert (rate, samples.dtype) == (16000, np.int16)
+        assert len(samples) == pytest.approx(2 * 16000, abs=2)
+        assert kwsrt.load().predict(samples[8100:24004])[event["label"]] > 0.5  # in the middle of what is kept
+
+
+def test_record_command(sound, kwsrt_command, tmp_path):
+    played = np.random.default_rng(3).integers(-20000, 20000, 8000).astype(np.int16)
+    threading.Timer(3.5, sound.play, (played,)).start()
+    code, out, err = kwsrt_command("record", "a.wav", "--seconds", 5)
+    assert (code, out) == (0, "")
+    assert "5.00 s in a.wav" in err
+    rate, samples = wavfile.read(tmp_path / "a.wav")
+    assert (rate, len(samples)) == (16000, 5 * 16000)
+    assert find(samples, played) is not None
+    code, out, err = kwsrt_command("record", "a.wav", "--seconds", 1)
+    assert (code, out) == (2, "")
+    assert "a.wav" in err
+    assert wavfile.read(tmp_path / "a.wav")[1].shape == (80000,)
+
+
+def test_devices_command(sound, kwsrt_command):
+    code, out, _ = kwsrt_command("devices", "--json")
+    assert code == 0
+    assert "virtmic" in [json.loads(line)["name"] for line in out.splitlines()]
+    code, out, _ = kwsrt_command("devices")
+    assert code == 0
+    assert out.count("* ") == 1
+
+
+def test_commands_without_a_microphone(monkeypatch, capsys):
+    from kwsrt.cli import main
+
+    library = fake_sounddevice(monkeypatch)
+
+    def refuse(**options):
+        raise PortAudioError("Error querying device -1")
+
+    library.RawInputStream = refuse
+    for arguments in (["listen"], ["record", "never-written.wav"]):
+        assert main(arguments) == 2
+        assert capsys.readouterr().err == "kwsrt: error: cannot open the microphone: Error querying device -1\n"
+    assert not Path("never-written.wav").exists()
+    for arguments in (["listen", "--seconds", "0"], ["record", "x.wav", "--seconds", "-1"]):
+        assert main(arguments) == 2
+        assert "expected more than 0" in capsys.readouterr().err
+
+
+def test_view_shows_level_scores_and_words(monkeypatch, bundled):
+    rich = pytest.importorskip("rich.console", reason="rich is not installed")
+    from kwsrt.cli.view import View
+
+    fake_sounddevice(monkeypatch)
+    listener = kwsrt.listen(model=bundled)
+    view, stream, detector = View(listener), bundled.stream(), kwsrt.Detector(bundled.labels)
+    for start in range(0, len(WORDS), 480):
+        scores = stream.push(WORDS[start:start + 480])
+        view.update(Step(WORDS[start:start + 480], scores, detector.push(scores)))
+    console = rich.Console(width=120, record=True, file=io.StringIO())
+    console.print(view.picture())
+    drawn = console.export_text()
+    assert "commands12 on USB Mic, 16000 Hz, thin auto, 4 s" in drawn
+    assert all(label in drawn for label in bundled.labels)
+    assert " dB" in drawn
+    for event in kwsrt.Detector(bundled.labels).push(bundled.stream().push(WORDS)):
+        assert f"{event.time:8.2f} s  {event.label}  {event.score:.2f}" in drawn

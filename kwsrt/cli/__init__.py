@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import kwsrt
-from kwsrt.cli import bench, detect, eval, info
+from kwsrt.cli import bench, detect, devices, eval, info, listen, record
 from kwsrt.cli.common import Parser, report
 from kwsrt.errors import KwsrtError
 
@@ -15,8 +15,7 @@ The bundled model knows: yes, no, up, down, left, right, on, off, stop, go.
 
 examples:
   kwsrt detect recording.wav            what was said, and when
-  arecord -q -f S16_LE -r 16000 -t raw | kwsrt detect -
-                                        the same, live from the microphone
+  kwsrt listen                          the same, live from the microphone
   kwsrt eval clips/                     accuracy over a folder of clips
   kwsrt bench                           how fast it runs here
 """
@@ -37,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="kwsrt", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"kwsrt {kwsrt.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (detect, eval, info, bench):
+    for command in (detect, listen, devices, record, eval, info, bench):
         name = command.__name__.rpartition(".")[2]
         added = commands.add_parser(name, help=command.HELP, description=command.DESCRIPTION)
         command.add_arguments(added)

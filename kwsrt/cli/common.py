@@ -1,10 +1,13 @@
 """What the commands share: the parser, common options, error lines, progress."""
 import argparse
+import dataclasses
+import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from kwsrt.decision import Detection
 from kwsrt.errors import AudioError
 from kwsrt.model import DEFAULT_MODEL
 
@@ -24,17 +27,31 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """--device: a number, or a part of a name."""
+    parser.add_argument("--device", type=lambda text: int(text) if text.isdecimal() else text, metavar="DEVICE",
+                        help="number of a microphone, or a part of its name (kwsrt devices lists them)")
+
+
+def add_model_options(parser: argparse.ArgumentParser, thin: str = "full") -> None:
     """--model and --thin."""
     parser.add_argument("--model", default=DEFAULT_MODEL, metavar="MODEL",
                         help=f"a .kws file, or the name of a bundled model (default: {DEFAULT_MODEL})")
-    parser.add_argument("--thin", default="full", metavar="LEVEL",
-                        help="thinning level: full (default), or half, quarter: faster, a little less accurate")
+    parser.add_argument("--thin", default=thin, metavar="LEVEL",
+                        help="thinning level: full, or half, quarter: faster, a little less accurate; or auto: deeper "
+                             f"ones only where a thinner one is not sure (default: {thin})")
 
 
 def add_json_option(parser: argparse.ArgumentParser, what: str) -> None:
     """--json, whose output is `what`."""
     parser.add_argument("--json", action="store_true", help=f"print {what}, for programs")
+
+
+def event_line(source: str, event: Detection, as_json: bool) -> str:
+    """A detection as a line of output."""
+    if as_json:
+        return json.dumps({"file": source, **dataclasses.asdict(event)})
+    return f"{event.time:7.2f} s  {event.label:<10} {event.score:.2f}"
 
 
 def report_audio(name: str | Path, error: AudioError) -> None:

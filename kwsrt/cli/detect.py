@@ -1,8 +1,6 @@
 """`kwsrt detect`: the keywords in recordings or in a live stream, with their times."""
 import argparse
-import dataclasses
 import io
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kwsrt
-from kwsrt.cli.common import Parser, add_json_option, add_model_options, report_audio
+from kwsrt.cli.common import Parser, add_json_option, add_model_options, event_line, report_audio
 from kwsrt.errors import AudioError
 
 HELP = "print the keywords in recordings or in a live stream"
@@ -49,19 +47,13 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"{name}:", flush=True)
             heard = None
             for heard in events:
-                print(_line(name, heard, arguments.json), flush=True)
+                print(event_line(name, heard, arguments.json), flush=True)
             if heard is None and not arguments.json:
                 print(f"kwsrt: no keyword heard in {name}", file=sys.stderr)
         except AudioError as error:
             failed = True
             report_audio(name, error)
     return 2 if failed else 0
-
-
-def _line(name: str, event: kwsrt.Detection, as_json: bool) -> str:
-    if as_json:
-        return json.dumps({"file": name, **dataclasses.asdict(event)})
-    return f"{event.time:7.2f} s  {event.label:<10} {event.score:.2f}"
 
 
 def _standard_input() -> Iterator[NDArray[np.int16]]:

@@ -1,0 +1,75 @@
+"""The live view of `kwsrt listen` in a terminal: level, scores, last detections."""
+from __future__ import annotations
+
+import collections
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import kwsrt
+from kwsrt.listening import Listener, Step
+
+# dB below a full-scale sine at the left end of the meter, and its width in characters.
+LOWEST, WIDTH = -80.0, 40
+SHOWN = 8  # detections
+PER_SECOND = 12
+
+
+@contextlib.contextmanager
+def opened(listener: Listener, live: bool) -> Iterator[View | None]:
+    """A view on the terminal, or None where rich is missing or no view is wanted."""
+    try:
+        from rich.live import Live
+    except ImportError:
+        live = False
+    if not live:
+        yield None
+        return
+    view = View(listener)
+    with Live(get_renderable=view.picture, refresh_per_second=PER_SECOND, transient=False):
+        yield view
+
+
+class View:
+    """What was heard last, as something that rich draws."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._loudness = LOWEST
+        self._scores = dict.fromkeys(listener.model.labels, 0.0)
+        self._heard: collections.deque[kwsrt.Detection] = collections.deque(maxlen=SHOWN)
+        self._seconds = 0.0
+
+    def update(self, step: Step) -> None:
+        """Take what a chunk brought."""
+        self._seconds += len(step.samples) / self._listener.model.sample_rate
+        if len(step.scores):
+            self._loudness = float(step.scores.loudness[-1])
+            self._scores = dict(zip(self._listener.model.labels, step.scores.values[-1].tolist(), strict=True))
+        self._heard.extendleft(step.detections)
+
+    def picture(self) -> Any:
+        """A rich table."""
+        from rich.table import Table
+
+        microphone, stream = self._listener.microphone, self._listener.stream
+        lost = f", audio lost {microphone.overflows} times" if microphone.overflows else ""
+        table = Table.grid(padding=(0, 2))
+        for width in (max(map(len, self._scores)), WIDTH, 7, 30):  # of its own, so that the title keeps its line
+            table.add_column(min_width=width)
+        table.title = (f"{self._listener.model.name} on {microphone.name}, {microphone.native_rate} Hz, thin "
+                       f"{stream.thin}, {self._seconds:.0f} s{lost}")
+        table.title_justify = "left"
+        share = min(1.0, max(0.0, 1 - self._loudness / LOWEST))
+        table.add_row("level", f"[cyan]{_bar(share)}[/]", f"{self._loudness:.0f} dB", "")
+        events = [f"{heard.time:8.2f} s  [bold]{heard.label}[/]  {heard.score:.2f}" for heard in self._heard]
+        for index, (label, score) in enumerate(self._scores.items()):
+            colour = "green" if score >= self._listener.model.threshold and not label.startswith("_") else "blue"
+            table.add_row(label, f"[{colour}]{_bar(score)}[/]", f"{score:.2f}",
+                          events[index] if index < len(events) else "")
+        return table
+
+
+def _bar(share: float) -> str:
+    filled = round(share * WIDTH)
+    return "\u2501" * filled + " " * (WIDTH - filled)
