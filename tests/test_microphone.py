@@ -406,8 +406,8 @@ def kwsrt_command(tmp_path):
 def test_listen_command(sound, kwsrt_command, tmp_path):
     expected = words(kwsrt.detect(WORDS, sample_rate=RATE))
     threading.Timer(4.0, sound.play, (WORDS, RATE)).start()
-    code, out, err = kwsrt_command("listen", "--device", "virtmic", "--seconds", 8, "--json", "--save-detections", "kept",
-                                   "--on-detect", 'echo "$KWSRT_LABEL" >> heard.txt')
+    code, out, err = kwsrt_command("listen", "--device", "virtmic", "--seconds", 8, "--json", "--save-detections",
+                                   "kept", "--on-detect", 'echo "$KWSRT_LABEL" >> heard.txt')
     assert (code, err) == (0, "")
     events = [json.loads(line) for line in out.splitlines()]
     assert [event["label"] for event in events] == expected

@@ -49,17 +49,16 @@ class View:
         self._heard.extendleft(step.detections)
 
     def picture(self) -> Any:
-        """A rich table."""
+        """A rich renderable."""
+        from rich.console import Group
         from rich.table import Table
+        from rich.text import Text
 
         microphone, stream = self._listener.microphone, self._listener.stream
         lost = f", audio lost {microphone.overflows} times" if microphone.overflows else ""
+        title = (f"{self._listener.model.name} on {microphone.name}, {microphone.native_rate} Hz, thin {stream.thin}, "
+                 f"{self._seconds:.0f} s{lost}")
         table = Table.grid(padding=(0, 2))
-        for width in (max(map(len, self._scores)), WIDTH, 7, 30):  # of its own, so that the title keeps its line
-            table.add_column(min_width=width)
-        table.title = (f"{self._listener.model.name} on {microphone.name}, {microphone.native_rate} Hz, thin "
-                       f"{stream.thin}, {self._seconds:.0f} s{lost}")
-        table.title_justify = "left"
         share = min(1.0, max(0.0, 1 - self._loudness / LOWEST))
         table.add_row("level", f"[cyan]{_bar(share)}[/]", f"{self._loudness:.0f} dB", "")
         events = [f"{heard.time:8.2f} s  [bold]{heard.label}[/]  {heard.score:.2f}" for heard in self._heard]
@@ -67,7 +66,7 @@ class View:
             colour = "green" if score >= self._listener.model.threshold and not label.startswith("_") else "blue"
             table.add_row(label, f"[{colour}]{_bar(score)}[/]", f"{score:.2f}",
                           events[index] if index < len(events) else "")
-        return table
+        return Group(Text(title), table)
 
 
 def _bar(share: float) -> str:
