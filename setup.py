@@ -30,4 +30,5 @@ def extension(name):
                      extra_compile_args=["-O2", *EXACT], py_limited_api=True)
 
 
-setup(libraries=[library], ext_modules=[extension(name) for name in ("frontend", "layers", "network", "stream")])
+MODULES = ("frontend", "layers", "network", "stream", "trigger")
+setup(libraries=[library], ext_modules=[extension(name) for name in MODULES])

@@ -1,14 +1,13 @@
 """From scores to events: which decisions are a keyword that was said."""
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kwsrt.errors import OptionError
 from kwsrt.scores import Scores
+from kwsrt.trigger import Trigger
 
 # Where in its window a word is when it is recognised: with the default smoothing a little after it was completed.
 MIDDLE = 0.6
@@ -71,20 +70,15 @@ class Detector:
         if not whole or not all(0 <= seconds < float("inf") for seconds in (refractory, debounce)):
             raise OptionError("smoothing and patience are 1 decision or more, refractory and debounce 0 s or more")
         self._labels = list(labels)
-        self._limits = np.array([limits.get(label, np.inf) for label in labels])
-        self._smoothing, self._patience = smoothing, patience
-        self._refractory, self._debounce = refractory, debounce
+        each = np.array([limits.get(label, np.inf) for label in labels], np.float64)
+        self._trigger = Trigger(each, smoothing, patience, refractory, debounce)
         self.reset()
 
     def reset(self) -> None:
         """Forget all scores and detections, as for a stream that begins anew."""
-        self._recent: deque[NDArray[Any]] = deque(maxlen=self._smoothing)
-        self._heard: deque[tuple[float, float]] = deque()
-        self._run = 0
-        self._leader = -1
-        self._armed = np.ones(len(self._labels), bool)
-        self._last_over = np.full(len(self._labels), -np.inf)
-        self._last_fired = -np.inf
+        self._trigger.reset()
+        self._times = np.zeros(0)
+        self._loudness = np.zeros(0, np.float32)
 
     def push(self, scores: Scores) -> list[Detection]:
         """Take the scores of the next decisions, in the order in which the stream returned them.
@@ -92,42 +86,35 @@ class Detector:
         Returns
         -------
         The detections that they complete, in the order of time; mostly none.
+
+        Raises
+        ------
+        OptionError : scores of another number of labels.
         """
+        if scores.values.shape[1] != len(self._labels):
+            raise OptionError(f"scores of {scores.values.shape[1]} labels, this detector has {len(self._labels)}")
         window = scores.window / scores.sample_rate
+        held = len(self._times)
+        self._times = np.concatenate([self._times, scores.times])
+        self._loudness = np.concatenate([self._loudness, scores.loudness])
         found = []
-        for row, end, loudness in zip(scores.values, scores.times.tolist(), scores.loudness.tolist(), strict=True):
-            self._heard.append((end, loudness))
-            while self._heard[0][0] <= end - window:
-                self._heard.popleft()
-            fired = self._update(row, end)
-            if fired is not None:
-                label, score = fired
-                start, stop = _extent(self._heard, end - window)
-                found.append(Detection(label, score, max(0.0, end - (1 - MIDDLE) * window), start, stop))
+        for decision, label, score in self._trigger.push(scores.values, scores.times):
+            now = held + decision
+            end = float(self._times[now])
+            first = int(np.searchsorted(self._times, end - window, "right"))
+            start, stop = _extent(self._times[first:now + 1], self._loudness[first:now + 1], max(0.0, end - window))
+            found.append(Detection(self._labels[label], score, end - (1 - MIDDLE) * window, start, stop))
+        if len(self._times):
+            kept = int(np.searchsorted(self._times, self._times[-1] - window, "right"))
+            self._times, self._loudness = self._times[kept:], self._loudness[kept:]
         return found
 
-    def _update(self, row: NDArray[np.float32], time: float) -> tuple[str, float] | None:
-        """The label and the score that fire with a decision whose window ends at `time`."""
-        self._recent.append(row.astype(np.float64))
-        smooth = np.sum(self._recent, axis=0) / self._smoothing
-        best = int(np.argmax(smooth))
-        over = bool(smooth[best] >= self._limits[best])
-        self._run = self._run + 1 if over and best == self._leader else int(over)
-        self._leader = best if over else -1
-        below = smooth < self._limits
-        self._last_over[~below] = time
-        self._armed |= below & (time - self._last_over >= self._debounce)
-        if self._run < self._patience or not self._armed[best] or time - self._last_fired < self._refractory:
-            return None
-        self._armed[best], self._last_fired = False, time
-        return self._labels[best], float(smooth[best])
 
-
-def _extent(heard: Sequence[tuple[float, float]] | deque[tuple[float, float]], earliest: float) -> tuple[float, float]:
+def _extent(times: NDArray[np.float64], levels: NDArray[np.float32], earliest: float) -> tuple[float, float]:
     """Start and end, in seconds, of the sound around the loudest of the newest decisions.
 
-    heard : (time, dB) of consecutive decisions, each the loudness of the sound since the one before."""
-    times, levels = np.array(heard).T
+    times, levels : of consecutive decisions; each level (dB) is that of the sound since the decision before. earliest :
+    what stands for the time of the decision before the first."""
     loudest = int(np.argmax(levels))
     background = np.quantile(levels, 0.2)
     limit = max(levels[loudest] - WORD_RANGE_DB, (levels[loudest] + background) / 2)
@@ -139,4 +126,4 @@ def _extent(heard: Sequence[tuple[float, float]] | deque[tuple[float, float]], e
     for i in loud[loud < loudest][::-1]:
         if times[first] - times[i] <= LONGEST_CLOSURE:
             first = i
-    return max(0.0, float(times[first - 1]) if first else earliest), float(times[last])
+    return float(times[first - 1]) if first else earliest, float(times[last])

@@ -256,8 +256,9 @@ def _check_manifest(manifest: Any) -> None:
     _require(isinstance(manifest.get("frontend"), dict), "frontend")
     _require(_is_count(manifest.get("verify"), 0, 64), "verify")
     threshold = manifest.get("threshold", 0.8)
-    _require(isinstance(threshold, (int, float)) and not isinstance(threshold, bool) and 0 <= threshold <= 1,
-             "threshold")
+    each = threshold if isinstance(threshold, dict) else {manifest["labels"][0]: threshold}
+    _require(all(label in manifest["labels"] and isinstance(value, (int, float)) and not isinstance(value, bool)
+                 and 0 <= value <= 1 for label, value in each.items()), "threshold")
     _require(isinstance(network, dict) and network.get("family") == "dfsmn",
              f"network family {network.get('family') if isinstance(network, dict) else network!r}; upgrade kwsrt?")
     assert isinstance(network, dict)

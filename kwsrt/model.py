@@ -29,8 +29,9 @@ class Model:
     name : str. labels : tuple of str, in the order of scores; those that begin with an underscore are no keywords.
     thin_levels : tuple of str, thinning levels, slowest and most accurate first.
     sample_rate : Hz. window : samples that one decision covers. isa : instruction set of the kernels in use.
-    threshold : score that a keyword must reach, unless a Detector is told another.
-    manifest : dict, everything that the model file says of itself. size : bytes of the file. checksum : SHA-256, hex.
+    threshold : score that a keyword must reach, or {label: score}, unless a Detector is told another.
+    manifest : dict, everything that the model file says of itself. tensors : its arrays by name.
+    size : bytes of the file. checksum : SHA-256, hex.
     """
 
     def __init__(self, file: file_format.ModelFile) -> None:
@@ -38,7 +39,7 @@ class Model:
         self.name: str = file.manifest["name"]
         self.labels: tuple[str, ...] = tuple(file.manifest["labels"])
         self.size, self.checksum = file.size, file.checksum
-        self._tensors = file.tensors
+        self.tensors = file.tensors
         kernels = Kernels()
         try:
             self.frontend = FrontEnd(**file.manifest["frontend"])
@@ -51,7 +52,7 @@ class Model:
         self.sample_rate: int = self.frontend.sample_rate
         self.window: int = (self.network.frames - 1) * self.frontend.hop + self.frontend.window
         self.isa: str = self.network.kernels.isa
-        self.threshold = float(file.manifest.get("threshold", 0.8))
+        self.threshold: float | dict[str, float] = file.manifest.get("threshold", 0.8)
 
     def __repr__(self) -> str:
         return f"<kwsrt.Model {self.name!r}: {len(self.labels)} labels, {', '.join(self.thin_levels)}, {self.isa}>"
@@ -123,10 +124,10 @@ class Model:
         largest = 0.0
         window = file_format.verification_audio(self.window)
         for index, level in enumerate(self.thin_levels):
-            replayed = self.network.run(self._tensors["verify.features"], level)
+            replayed = self.network.run(self.tensors["verify.features"], level)
             heard = self.network.run(self.frontend.quantized(window)[None], level)
-            for got, want in ((replayed, self._tensors["verify.scores"][:, index]),
-                              (heard[0], self._tensors["verify.audio_scores"][index])):
+            for got, want in ((replayed, self.tensors["verify.scores"][:, index]),
+                              (heard[0], self.tensors["verify.audio_scores"][index])):
                 largest = float(np.maximum(largest, np.abs(got - want).max(initial=0.0)))  # keeps NaN
         return largest
 

@@ -159,7 +159,7 @@ def test_loudness_is_that_of_the_newest_frames():
 def test_auto_is_the_thinnest_level_that_is_clear(lengths):
     full, half = windows(MODEL, SAMPLES, 1, "full"), windows(MODEL, SAMPLES, 1, "half")
     clear = float(np.median(half.max(1)))
-    network = Network(MODEL.manifest["network"], 4, MODEL._tensors, clear=clear)
+    network = Network(MODEL.manifest["network"], 4, MODEL.tensors, clear=clear)
     auto = pushed(Stream(MODEL.frontend, network, thin="auto", stride=1), SAMPLES, lengths)
     is_clear = half.max(1) >= np.float32(clear)
     assert 0.3 < is_clear.mean() < 0.7

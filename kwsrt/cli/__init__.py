@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import kwsrt
-from kwsrt.cli import bench, detect, devices, eval, info, listen, record
+from kwsrt.cli import bench, detect, devices, eval, info, listen, record, simulate, threshold
 from kwsrt.cli.common import Parser, report
 from kwsrt.errors import KwsrtError
 
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="kwsrt", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"kwsrt {kwsrt.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (detect, listen, devices, record, eval, info, bench):
+    for command in (detect, listen, devices, record, eval, simulate, threshold, info, bench):
         name = command.__name__.rpartition(".")[2]
         added = commands.add_parser(name, help=command.HELP, description=command.DESCRIPTION)
         command.add_arguments(added)

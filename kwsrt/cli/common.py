@@ -3,9 +3,9 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from kwsrt.decision import Detection
 from kwsrt.errors import AudioError
@@ -42,6 +42,25 @@ def add_model_options(parser: argparse.ArgumentParser, thin: str = "full") -> No
                              f"ones only where a thinner one is not sure (default: {thin})")
 
 
+def add_detector_options(parser: argparse.ArgumentParser) -> None:
+    """--threshold, --smoothing, --patience, --refractory, --debounce: those of Detector."""
+    parser.add_argument("--threshold", type=float, metavar="SCORE",
+                        help="score that a word must reach, 0 to 1 (default: what the model declares)")
+    parser.add_argument("--smoothing", type=int, metavar="N",
+                        help="decisions that a score is averaged over (default: 5)")
+    parser.add_argument("--patience", type=int, metavar="N", help="decisions in a row that it takes (default: 3)")
+    parser.add_argument("--refractory", type=float, metavar="S",
+                        help="seconds after a detection without another (default: 0.5)")
+    parser.add_argument("--debounce", type=float, metavar="S",
+                        help="seconds below the threshold before a word may come again (default: 0)")
+
+
+def detector_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was given of the detector's options."""
+    names = ("threshold", "smoothing", "patience", "refractory", "debounce")
+    return {name: value for name in names if (value := getattr(arguments, name)) is not None}
+
+
 def add_json_option(parser: argparse.ArgumentParser, what: str) -> None:
     """--json, whose output is `what`."""
     parser.add_argument("--json", action="store_true", help=f"print {what}, for programs")
@@ -65,14 +84,14 @@ def report(error: object) -> None:
     print("kwsrt: error:", *str(error).split(), file=sys.stderr, flush=True)
 
 
-def progress(items: Sequence[T], unit: str) -> Iterator[T]:
+def progress(items: Iterable[T], unit: str, total: int | None = None) -> Iterator[T]:
     """The items, with a progress bar on standard error where that is a terminal and tqdm is installed."""
-    shown: Iterable[T] = items
+    shown = items
     if sys.stderr.isatty():
         try:
             from tqdm import tqdm
         except ImportError:
             pass
         else:
-            shown = tqdm(items, unit=unit, leave=False)
+            shown = tqdm(items, unit=unit, total=total, leave=False)
     yield from shown

@@ -10,7 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kwsrt
-from kwsrt.cli.common import Parser, add_json_option, add_model_options, event_line, report_audio
+from kwsrt.cli.common import (
+    Parser,
+    add_detector_options,
+    add_json_option,
+    add_model_options,
+    detector_options,
+    event_line,
+    report_audio,
+)
 from kwsrt.errors import AudioError
 
 HELP = "print the keywords in recordings or in a live stream"
@@ -30,8 +38,7 @@ def add_arguments(parser: Parser) -> None:
                         help="a recording: WAV, or with soundfile installed FLAC, Ogg, Opus, MP3; any sample rate; "
                              "- reads raw 16 kHz 16-bit little-endian mono samples from standard input")
     add_model_options(parser)
-    parser.add_argument("--threshold", type=float, metavar="SCORE",
-                        help="score that a word must reach, 0 to 1 (default: what the model declares)")
+    add_detector_options(parser)
     add_json_option(parser, "one JSON object a line (file, label, score, time, start, end)")
 
 
@@ -42,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name in arguments.files:
         source = _standard_input() if name == "-" else Path(name)
         try:
-            events = kwsrt.detect(source, model=model, thin=arguments.thin, threshold=arguments.threshold)
+            events = kwsrt.detect(source, model=model, thin=arguments.thin, **detector_options(arguments))
             if len(arguments.files) > 1 and not arguments.json:
                 print(f"{name}:", flush=True)
             heard = None

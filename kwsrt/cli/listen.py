@@ -15,7 +15,16 @@ from numpy.typing import NDArray
 import kwsrt
 from kwsrt.audio import as_int16
 from kwsrt.cli import view
-from kwsrt.cli.common import Parser, add_device_option, add_json_option, add_model_options, event_line, report
+from kwsrt.cli.common import (
+    Parser,
+    add_detector_options,
+    add_device_option,
+    add_json_option,
+    add_model_options,
+    detector_options,
+    event_line,
+    report,
+)
 from kwsrt.errors import OptionError
 from kwsrt.listening import Listener, Step
 
@@ -37,8 +46,7 @@ def add_arguments(parser: Parser) -> None:
     """The command's arguments."""
     add_device_option(parser)
     add_model_options(parser, thin="auto")
-    parser.add_argument("--threshold", type=float, metavar="SCORE",
-                        help="score that a word must reach, 0 to 1 (default: what the model declares)")
+    add_detector_options(parser)
     parser.add_argument("--seconds", type=float, metavar="N", help="stop after so many seconds of audio")
     parser.add_argument("--reconnect", action="store_true", help="wait for a device that disappeared, and go on")
     parser.add_argument("--save-detections", type=Path, metavar="DIR",
@@ -55,8 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     keeper = Keeper(arguments.save_detections) if arguments.save_detections else None
     live = not arguments.json and sys.stdout.isatty()
     commands: list[subprocess.Popen[bytes]] = []
-    with kwsrt.listen(arguments.device, model=arguments.model, thin=arguments.thin, threshold=arguments.threshold,
-                      reconnect=arguments.reconnect) as listener, view.opened(listener, live) as shown:
+    with kwsrt.listen(arguments.device, model=arguments.model, thin=arguments.thin, reconnect=arguments.reconnect,
+                      **detector_options(arguments)) as listener, view.opened(listener, live) as shown:
         try:
             for step in _limited(listener, arguments.seconds):
                 if keeper:

@@ -1,4 +1,4 @@
-"""The confusion matrix as a picture; needs matplotlib."""
+"""Pictures of what was measured; needs matplotlib."""
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,36 @@ def draw_confusion(result: dict[str, Any], title: str, path: Path) -> None:
     axes.set_xlabel("heard")
     axes.set_ylabel("said")
     axes.set_title(title, fontsize=10)
+    _write(figure, path)
+
+
+def draw_tradeoff(curve: list[dict[str, Any]], title: str, path: Path) -> None:
+    """Write the picture of what `kwsrt.simulation.curve` gave: words missed against false alarms an hour.
+
+    Raises
+    ------
+    OptionError : the file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    has_words = curve[0]["recall"] is not None
+    horizontal = [point["false_alarms_per_hour"] for point in curve]
+    vertical = [1 - point["recall"] if has_words else point["threshold"] for point in curve]
+    axes.plot(horizontal, vertical, marker="o", markersize=3)
+    for point, x, y in zip(curve, horizontal, vertical, strict=True):
+        axes.annotate(f"{point['threshold']:g}", (x, y), fontsize=6, xytext=(3, 3), textcoords="offset points")
+    axes.set_xscale("symlog", linthresh=0.1)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("false alarms an hour")
+    axes.set_ylabel("share of words missed" if has_words else "threshold")
+    axes.grid(alpha=0.3)
+    axes.set_title(title, fontsize=10)
+    _write(figure, path)
+
+
+def _write(figure: Any, path: Path) -> None:
     try:
         figure.savefig(path, dpi=120)
     except OSError as error:

@@ -63,7 +63,7 @@ class View:
         table.add_row("level", f"[cyan]{_bar(share)}[/]", f"{self._loudness:.0f} dB", "")
         events = [f"{heard.time:8.2f} s  [bold]{heard.label}[/]  {heard.score:.2f}" for heard in self._heard]
         for index, (label, score) in enumerate(self._scores.items()):
-            colour = "green" if score >= self._listener.model.threshold and not label.startswith("_") else "blue"
+            colour = "blue" if label.startswith("_") else "green"
             table.add_row(label, f"[{colour}]{_bar(score)}[/]", f"{score:.2f}",
                           events[index] if index < len(events) else "")
         return Group(Text(title), table)

@@ -1,0 +1,82 @@
+"""When a keyword fires: the rule of kwsrt.decision.Detector, a decision at a time, in C."""
+from libc.stdint cimport int32_t
+
+import numpy as np
+
+
+cdef class Trigger:
+    """The state of a Detector: the last scores, who leads since when, which labels are armed.
+
+    Parameters
+    ----------
+    limits : float64 (labels,), the thresholds; inf for labels that never fire. smoothing, patience : decisions, 1 or
+        more. refractory, debounce : seconds. (Detector has checked them.)
+    """
+    cdef int32_t _labels, _smoothing, _patience, _newest, _run, _leader
+    cdef double _refractory, _debounce, _last_fired
+    cdef double[::1] _limits, _smooth, _last_over
+    cdef double[:, ::1] _recent
+    cdef char[::1] _armed
+
+    def __init__(self, limits, int32_t smoothing, int32_t patience, double refractory, double debounce):
+        self._limits = np.array(limits, np.float64)
+        self._labels = <int32_t>self._limits.shape[0]
+        self._smoothing, self._patience = smoothing, patience
+        self._refractory, self._debounce = refractory, debounce
+        self._smooth = np.zeros(self._labels)
+        self._recent = np.zeros((smoothing, self._labels))
+        self._last_over = np.zeros(self._labels)
+        self._armed = np.ones(self._labels, np.int8)
+        self.reset()
+
+    def reset(self):
+        """Forget all scores and detections."""
+        self._recent[:] = 0.0
+        self._last_over[:] = -np.inf
+        self._armed[:] = 1
+        self._newest, self._run, self._leader, self._last_fired = 0, 0, -1, -np.inf
+
+    def push(self, const float[:, ::1] scores, const double[::1] times):
+        """Take decisions, whose windows end at `times` (seconds): [(decision, label, smoothed score)] of those that fire."""
+        fired = []
+        cdef Py_ssize_t i
+        for i in range(scores.shape[0]):
+            if self._update(&scores[i, 0], times[i]):
+                fired.append((i, self._leader, self._smooth[self._leader]))
+        return fired
+
+    cdef bint _update(self, const float *scores, double time) noexcept nogil:
+        cdef int32_t i, best = 0
+        self._average(scores)
+        for i in range(1, self._labels):
+            if self._smooth[i] > self._smooth[best]:
+                best = i
+        for i in range(self._labels):
+            if self._smooth[i] >= self._limits[i]:
+                self._last_over[i] = time
+            elif time - self._last_over[i] >= self._debounce:
+                self._armed[i] = 1
+        if self._smooth[best] < self._limits[best]:
+            self._run, self._leader = 0, -1
+            return False
+        self._run = self._run + 1 if best == self._leader else 1
+        self._leader = best
+        if self._run < self._patience or not self._armed[best] or time - self._last_fired < self._refractory:
+            return False
+        self._armed[best] = 0
+        self._last_fired = time
+        return True
+
+    cdef void _average(self, const float *scores) noexcept nogil:
+        """The mean of the last decisions; what came before the first was 0."""
+        cdef int32_t i, age, row
+        for i in range(self._labels):
+            self._recent[self._newest, i] = scores[i]
+            self._smooth[i] = 0.0
+        self._newest = (self._newest + 1) % self._smoothing
+        for age in range(self._smoothing):
+            row = (self._newest + age) % self._smoothing
+            for i in range(self._labels):
+                self._smooth[i] += self._recent[row, i]
+        for i in range(self._labels):
+            self._smooth[i] /= self._smoothing
