@@ -45,6 +45,7 @@ cdef class OnlineFrontEnd:
     cdef readonly FrontEnd frontend
     cdef kws_online state
     cdef void *_buffer
+    cdef size_t size             # bytes
 
     cdef size_t accept_f32(self, const float *samples, size_t n) noexcept nogil
     cdef size_t accept_s16(self, const int16_t *samples, size_t n) noexcept nogil

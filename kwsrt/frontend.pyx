@@ -196,7 +196,8 @@ cdef class OnlineFrontEnd:
 
     def __cinit__(self, FrontEnd frontend not None):
         self.frontend = frontend
-        self._buffer = _allocate(kws_online_buffer_size(&frontend.plan))
+        self.size = kws_online_buffer_size(&frontend.plan)
+        self._buffer = _allocate(self.size)
         kws_online_init(&self.state, &frontend.plan, self._buffer)
 
     def __dealloc__(self):

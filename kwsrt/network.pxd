@@ -32,6 +32,7 @@ cdef struct Buffers:
 
 cdef class Workspace:
     cdef void *_memory
+    cdef size_t size             # bytes
     cdef Buffers buffers
 
 cdef class Network:

@@ -198,7 +198,7 @@ cdef class Network:
         total += _rounded(floats[3]) + _rounded(sizeof(int32_t) * self.classes)
         total += _rounded(size.q) + _rounded(size.codes) + _rounded(2 * size.sums)
         work = Workspace()
-        work._memory = aligned_alloc(64, total)
+        work._memory, work.size = aligned_alloc(64, total), total
         if work._memory == NULL:
             raise MemoryError()
         cdef char *cursor = <char *>work._memory

@@ -112,6 +112,11 @@ cdef class Stream:
         """Decisions made since the start or the last reset. Decision d covers samples d*stride to d*stride + window."""
         return self._decisions
 
+    @property
+    def memory(self):
+        """Bytes that this source takes: its samples, its frames and the buffers of one inference."""
+        return self._online.size + self._work.size + self._capacity * (self._network.bins + 1) + 4 * self._network.bins
+
     def reset(self):
         """Forget all audio, as if the stream began anew."""
         self._online.reset()

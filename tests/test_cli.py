@@ -395,6 +395,16 @@ def test_bench(cli, tiny, tiny_model_path):
     assert out.count("us a decision") == 3
 
 
+def test_bench_of_many_streams(cli, refused, tiny_model_path):
+    code, out, err = cli("bench", "--model", tiny_model_path, "--streams", 3, "--json")
+    result = json.loads(out)
+    assert (code, err, result["streams"]) == (0, "", 3)
+    assert result["streams_us"] > result["stream_us"] > 0
+    assert result["stream_bytes"] == kwsrt.load(tiny_model_path).stream().memory
+    assert "times real time" in cli("bench", "--model", tiny_model_path, "--streams", 2)[1]
+    assert "--streams" in refused("bench", "--model", tiny_model_path, "--streams", 0)
+
+
 def test_bench_wrong_level(refused, tiny_model_path):
     assert "full, half, quarter" in refused("bench", "--model", tiny_model_path, "--thin", "eighth")
 
