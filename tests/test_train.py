@@ -446,6 +446,23 @@ def test_labels():
         data.labels_of("yes")
 
 
+def test_somebody_else_talks_under_a_word():
+    rng = np.random.default_rng(0)
+    tone = 0.2 * np.sin(np.arange(16000) * 0.1).astype(np.float32)
+    speech = [rng.standard_normal(160000).astype(np.float32)]
+    silent, talking = data.DataConfig(), data.DataConfig(talk=1.0)
+    assert silent.key("recorded") == data.DataConfig(talk=0.0).key("recorded") != talking.key("recorded")
+    quiet, loud = data.Augmenter(silent, [], speech), data.Augmenter(talking, [], speech)
+    level = data.levels(tone)[0]
+    assert np.array_equal(quiet.overheard(tone, level, rng), tone)
+    under = [level / data.levels(loud.overheard(tone, level, rng) - tone)[0] for _ in range(200)]
+    decibels = 20 * np.log10(under)
+    assert -0.5 < decibels.min() < 2
+    assert 23 < decibels.max() < 25.5
+    features = [augmenter.word(tone, np.random.default_rng(5)).astype(int) for augmenter in (quiet, loud)]
+    assert np.abs(features[0] - features[1]).mean() > 3
+
+
 def test_speed_keeps_the_level():
     tone = np.sin(np.arange(16000) * 0.1).astype(np.float32)
     faster = data.filtered(tone, 1.1)

@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"live stream {result['stream_us']:9.1f} us a decision, one every {result['period_us'] / 1000:.0f} ms: "
           f"{result['stream_us'] / result['period_us']:.2%} of one core")
     if arguments.streams > 1:
-        print(f"{arguments.streams} streams {result['streams_us']:9.1f} us for a decision of each: "
+        print(f"{arguments.streams} streams {result['streams_us']:9.1f} us for one of each: "
               f"{result['stream_bytes']:,} bytes each, {result['period_us'] / result['streams_us']:.1f} times real time")
     return 0
 

@@ -97,6 +97,7 @@ class DataConfig:
     speech_cuts: int = 50000
     silence_cuts: int = 25000
     strength: float = 1.0  #: of tempo, microphones and rooms; 0 is none of them
+    talk: float = 0.0  #: share of the words, whole and partial, under which somebody else talks
     hold_out: int = 4  #: every n-th long speech recording is kept out of training, for false-alarm counts
     seed: int = 1
 
@@ -111,6 +112,8 @@ class DataConfig:
     def key(self, part: str) -> str:
         """Hash over everything that changes a part's cached features: part name, dash, 16 hex digits."""
         values = {**asdict(self), "augmentation": AUGMENTATION}
+        if not self.talk:
+            del values["talk"]  # samples are those of before it was there
         if part == "recorded":
             del values["voices"], values["voice_variants"]
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
@@ -260,8 +263,8 @@ def random_cut(recordings: list[Array], length: int, rng: np.random.Generator) -
 class Augmenter:
     """Makes features int8 [frames + 2 margin, bins] out of clips and recordings (see DataConfig)."""
 
-    def __init__(self, config: DataConfig, noises: list[Array]):
-        self.noises = noises
+    def __init__(self, config: DataConfig, noises: list[Array], speech: list[Array] | None = None):
+        self.noises, self.speech, self.talk = noises, speech or [], config.talk
         window = config.frontend["window"]
         frames = config.frames + 2 * config.margin
         #: hops of other lengths make a word slower or faster and leave its pitch alone; the first is the network's own
@@ -280,6 +283,13 @@ class Augmenter:
         if rng.random() < 0.8:
             canvas = canvas * np.float32(10 ** (rng.uniform(-15, 6) / 20))
         return self.quantized(canvas, tempo)
+
+    def overheard(self, canvas: Array, loudness: float, rng: np.random.Generator) -> Array:
+        """In a part of the cases, somebody else's speech at 0 to 25 dB under `loudness`."""
+        if not self.speech or not self.talk or rng.random() >= self.talk:
+            return canvas
+        speech = random_cut(self.speech, len(canvas), rng)
+        return canvas + speech * np.float32(loudness / levels(speech)[0] * 10 ** (-rng.uniform(0, 25) / 20))
 
     def quantized(self, canvas: Array, tempo: int = 0) -> Array:
         """Features of float32 samples as a 16-bit recording would give them."""
@@ -321,7 +331,8 @@ class Augmenter:
         length, clip_length = self.lengths[tempo], len(clip)
         clip = self.changed(clip, rng)
         start = (length - min(len(clip), clip_length)) // 2 + int(rng.integers(-480, 481))
-        return self.finish(self.place(clip, start, length, rng), levels(clip)[0], rng, tempo)
+        loudness = levels(clip)[0]
+        return self.finish(self.overheard(self.place(clip, start, length, rng), loudness, rng), loudness, rng, tempo)
 
     def partial(self, clip: Array, rng: np.random.Generator) -> Array:
         """At most 35 % of a word (15 % at least), at the end or at the start of the window the network sees."""
@@ -329,7 +340,8 @@ class Augmenter:
         visible = round((last - first) * rng.uniform(0.15, 0.35))
         edge = (self.lengths[0] - self.seen) // 2
         start = edge + self.seen - visible - first if rng.random() < 0.6 else edge + visible - last
-        return self.finish(self.place(clip, start, self.lengths[0], rng), levels(clip)[0], rng)
+        loudness = levels(clip)[0]
+        return self.finish(self.overheard(self.place(clip, start, self.lengths[0], rng), loudness, rng), loudness, rng)
 
     def cut(self, recordings: list[Array], rng: np.random.Generator) -> Array:
         """A second of continuous speech."""
@@ -354,7 +366,7 @@ _state: dict[str, Any] = {}
 
 
 def _start_worker(config: DataConfig, noises: list[Array], speech: list[Array]) -> None:
-    _state.update(augmenter=Augmenter(config, noises), speech=speech)
+    _state.update(augmenter=Augmenter(config, noises, speech), speech=speech)
 
 
 def _work(job: tuple[str, Path | None, int, tuple[int, int]]) -> Array:
