@@ -401,7 +401,7 @@ def test_bench_of_many_streams(cli, refused, tiny_model_path):
     assert (code, err, result["streams"]) == (0, "", 3)
     assert result["streams_us"] > result["stream_us"] > 0
     assert result["stream_bytes"] == kwsrt.load(tiny_model_path).stream().memory
-    assert "times real time" in cli("bench", "--model", tiny_model_path, "--streams", 2)[1]
+    assert "x real time" in cli("bench", "--model", tiny_model_path, "--streams", 2)[1]
     assert "--streams" in refused("bench", "--model", tiny_model_path, "--streams", 0)
 
 

@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
           f"{result['stream_us'] / result['period_us']:.2%} of one core")
     if arguments.streams > 1:
         print(f"{arguments.streams} streams {result['streams_us']:9.1f} us for one of each: "
-              f"{result['stream_bytes']:,} bytes each, {result['period_us'] / result['streams_us']:.1f} times real time")
+              f"{result['period_us'] / result['streams_us']:.1f} x real time, {result['stream_bytes']:,} bytes each")
     return 0
 
 
