@@ -1,6 +1,7 @@
 """Audio in: files, sample rates and channels."""
 import math
 import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kwsrt.errors import AudioError
 from kwsrt.frontend import as_array, check_samples
-from kwsrt.resample import ratio_of
+from kwsrt.resample import Resampler, ratio_of
 
 MOST_CHANNELS = 64
 Samples = NDArray[np.int16] | NDArray[np.float32]
@@ -77,6 +78,24 @@ def prepare(samples: ArrayLike, sample_rate: float, target_rate: int) -> Samples
     AudioError : another dtype or shape, no samples, NaN or infinite samples, a sample rate outside 1 kHz to 1 MHz.
     """
     check_rate(sample_rate)
+    one = mono(samples)
+    if sample_rate == target_rate:
+        return one
+    from scipy.signal import resample_poly
+
+    ratio = ratio_of(sample_rate, target_rate)
+    resampled = resample_poly(as_float(one), ratio.numerator, ratio.denominator)
+    result: NDArray[np.float32] = resampled.astype(np.float32)
+    return result
+
+
+def mono(samples: ArrayLike) -> Samples:
+    """Checked samples with their channels averaged: (n,) int16, or float32.
+
+    Raises
+    ------
+    AudioError : as `prepare`.
+    """
     array = as_array(samples)
     if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] > MOST_CHANNELS):
         raise AudioError(f"expected samples of shape (n,) or (n, channels), got {array.shape}"
@@ -86,15 +105,25 @@ def prepare(samples: ArrayLike, sample_rate: float, target_rate: int) -> Samples
     if array.ndim == 2:
         checked = check_samples(array.reshape(-1)).reshape(array.shape)
         array = checked[:, 0] if array.shape[1] == 1 else as_float(checked).mean(axis=1, dtype=np.float32)
-    mono: Samples = check_samples(array)
-    if sample_rate == target_rate:
-        return mono
-    from scipy.signal import resample_poly
+    checked_mono: Samples = check_samples(array)
+    return checked_mono
 
-    ratio = ratio_of(sample_rate, target_rate)
-    resampled = resample_poly(as_float(mono), ratio.numerator, ratio.denominator)
-    result: NDArray[np.float32] = resampled.astype(np.float32)
-    return result
+
+def prepare_chunks(chunks: Iterable[ArrayLike], sample_rate: float, target_rate: int) -> Iterator[Samples]:
+    """Chunks as `prepare` would return the whole, to the last bit where there is one channel; empty ones are left out.
+
+    Raises
+    ------
+    AudioError : see prepare; when the chunk comes.
+    """
+    resampler = None if sample_rate == target_rate else Resampler(sample_rate, target_rate)
+    for chunk in chunks:
+        array = as_array(chunk)
+        if array.size:
+            one = mono(array)
+            yield resampler.push(as_float(one)) if resampler else one
+    if resampler:
+        yield resampler.flush()
 
 
 def check_rate(sample_rate: float) -> None:

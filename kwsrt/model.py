@@ -1,5 +1,6 @@
 """A packed network with all that belongs to it, ready to hear: `load`, `Model`, `detect`."""
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -9,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kwsrt import audio as audio_module
 from kwsrt import format as file_format
+from kwsrt.audio import Samples
 from kwsrt.decision import Detection, Detector
 from kwsrt.errors import AudioError, KwsrtError, ModelFileError
 from kwsrt.frontend import FrontEnd
@@ -189,7 +191,7 @@ def detect(audio: ArrayLike | str | Path | Iterable[ArrayLike], *, sample_rate: 
     Parameters
     ----------
     audio : samples (n,) or (n, channels), int16 or float32 within [-1, 1]; or the path of a recording; or an iterable
-        of such chunks (a live source, e.g. kwsrt.microphone()), which must come at the model's sample rate.
+        of such chunks (a live source, e.g. kwsrt.microphone()), each of which may also be bytes of 16-bit samples.
     sample_rate : Hz of the samples, by default the model's (16,000); other rates are resampled.
     model : a Model, or what `load` takes; by default the bundled model.
     thin, gate : thinning level, or "auto"; dB below which nothing is heard; see Model.stream.
@@ -216,33 +218,24 @@ def detect(audio: ArrayLike | str | Path | Iterable[ArrayLike], *, sample_rate: 
         audio, sample_rate = audio_module.read(audio)
     rate = chosen.sample_rate if sample_rate is None else sample_rate
     audio_module.check_rate(rate)
-    chunks: Iterable[ArrayLike]
+    chunks: Iterable[Samples]
     are_chunks = isinstance(audio, (list, tuple)) and len(audio) > 0 and np.ndim(audio[0]) > 0
     if isinstance(audio, (np.ndarray, list, tuple)) and not are_chunks:
         samples = audio_module.prepare(audio, rate, chosen.sample_rate)
         piece = PIECE * chosen.sample_rate
         chunks = (samples[start:start + piece] for start in range(0, len(samples), piece))
     elif isinstance(audio, Iterable):
-        if rate != chosen.sample_rate:
-            raise AudioError(f"chunks must come at {chosen.sample_rate} Hz, not {rate}: resample the source, "
-                             "or pass the whole recording as one array")
-        chunks = (chunk for chunk in audio if np.size(chunk))
+        chunks = audio_module.prepare_chunks(audio, rate, chosen.sample_rate)
     else:
         raise AudioError(f"expected samples, a path or an iterable of chunks, got {type(audio).__name__}")
     return _events(chunks, chosen, stream, detector)
 
 
-def _events(chunks: Iterable[ArrayLike], model: Model, stream: Stream, detector: Detector) -> Iterator[Detection]:
+def _events(chunks: Iterable[Samples], model: Model, stream: Stream, detector: Detector) -> Iterator[Detection]:
     silence = np.zeros(model.sample_rate // 2, np.int16)
     # Shorter audio still fills one window.
     closing = np.zeros(max(len(silence), model.window - len(silence)), np.int16)
 
-    def padded() -> Iterator[ArrayLike]:
-        yield silence
-        for chunk in chunks:
-            yield audio_module.prepare(chunk, model.sample_rate, model.sample_rate)
-        yield closing
-
-    for samples in padded():
+    for samples in itertools.chain([silence], chunks, [closing]):
         for heard in detector.push(stream.push(samples)):
             yield heard.later(-len(silence) / model.sample_rate)

@@ -1,10 +1,14 @@
 """Resampling in chunks is resampling of the whole, bit for bit."""
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.io import wavfile
 from scipy.signal import resample_poly
 
+import kwsrt
 from kwsrt.resample import Resampler, ratio_of
 from tests.reference import same_bits
 
@@ -47,3 +51,15 @@ def test_a_sine_stays_one(rate):
     heard = np.concatenate([resampler.push(sine), resampler.flush()])
     want = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
     assert np.abs(heard - want)[200:-200].max() < 2e-3
+
+
+@pytest.mark.parametrize("rate", [44100, 48000, 12345.6])
+def test_detect_takes_chunks_at_any_rate(rate):
+    _, words = wavfile.read(Path(__file__).parent / "recordings" / "commands.wav")
+    ratio = 1 / ratio_of(rate, 16000)
+    samples = resample_poly(words / np.float32(32768), ratio.numerator, ratio.denominator).astype(np.float32)
+    want = list(kwsrt.detect(samples, sample_rate=rate))
+    assert len(want) > 5
+    chunks = [samples[start:start + 1234] for start in range(0, len(samples), 1234)]
+    assert list(kwsrt.detect(iter(chunks), sample_rate=rate)) == want
+    assert list(kwsrt.detect([samples[:0], *chunks], sample_rate=rate)) == want
