@@ -129,6 +129,14 @@ cdef void linear_product(const kws_kernels *k, const LinearLayer *layer, const i
                          Scratch scratch) noexcept nogil
 cdef void linear_run(const kws_kernels *k, const LinearLayer *layer, const float *x, int32_t rows,
                      const float *residual, Scratch scratch, float *y) noexcept nogil
+# Output rows of a convolution, `rows` of them from `first` on: of the network's input, from its features; or of the next,
+# from an image of codes that conv_pack made of rows of activations.
+cdef void input_rows(const kws_kernels *k, const InputLayer *layer, const int8_t *features, int32_t first, int32_t rows,
+                     float *image, float *y) noexcept nogil
+cdef void conv_pack(const kws_kernels *k, const ConvLayer *layer, const float *x, int32_t rows, Scratch scratch,
+                    uint8_t *image) noexcept nogil
+cdef void conv_rows(const kws_kernels *k, const ConvLayer *layer, const uint8_t *image, int32_t first, int32_t rows,
+                    Scratch scratch, float *y) noexcept nogil
 cdef void conv_run(const kws_kernels *k, const ConvLayer *layer, const float *x, Scratch scratch,
                    float *y) noexcept nogil
 cdef void memory_run(const kws_kernels *k, const MemoryLayer *layer, const float *x, int32_t steps, Scratch scratch,

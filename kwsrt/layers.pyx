@@ -9,7 +9,7 @@ Sources: BiFSMN (IJCAI 2022) and BiFSMNv2 (TNNLS 2023), with one scale per outpu
 """
 import os
 
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 import numpy as np
 
@@ -341,11 +341,12 @@ cdef ScratchSize conv_scratch(const ConvLayer *layer) noexcept nogil:
     return size
 
 
-cdef void _gather_patches(const ConvLayer *layer, const uint8_t *image, uint8_t *patches) noexcept nogil:
+cdef void _gather_patches(const ConvLayer *layer, const uint8_t *image, int32_t first_row, int32_t rows,
+                          uint8_t *patches) noexcept nogil:
     cdef int32_t pixel = layer.channels // 4, row_bytes = layer.kernel * pixel
     cdef int32_t patch_bytes = kws_code_bytes(layer.linear.product.inputs)
     cdef int32_t oy, ox, ky, y, x, first, last
-    for oy in range(layer.out_height):
+    for oy in range(first_row, first_row + rows):
         for ox in range(layer.out_width):
             memset(patches, 0, patch_bytes)
             x = ox * layer.stride - layer.pad
@@ -358,18 +359,31 @@ cdef void _gather_patches(const ConvLayer *layer, const uint8_t *image, uint8_t 
             patches += patch_bytes
 
 
+cdef void conv_pack(const kws_kernels *k, const ConvLayer *layer, const float *x, int32_t rows, Scratch scratch,
+                    uint8_t *image) noexcept nogil:
+    cdef int32_t values = rows * layer.width * layer.channels
+    k.levels(&layer.linear.quantizer, x, rows * layer.width, layer.channels, scratch.q)
+    # The kernel rounds up to whole registers: what follows in the image must not be touched.
+    k.pack(scratch.q, 1, values, layer.linear.product.planes, scratch.codes)
+    memmove(image, scratch.codes, values // 4)
+
+
+cdef void conv_rows(const kws_kernels *k, const ConvLayer *layer, const uint8_t *image, int32_t first, int32_t rows,
+                    Scratch scratch, float *y) noexcept nogil:
+    cdef int32_t positions = rows * layer.out_width, outputs = layer.linear.product.outputs, i
+    cdef const int16_t *correction = layer.correction + first * layer.out_width * kws_padded_outputs(outputs)
+    _gather_patches(layer, image, first, rows, scratch.codes)
+    k.bgemm(&layer.linear.product, scratch.codes, positions, scratch.sums)
+    for i in range(positions * kws_padded_outputs(outputs)):
+        scratch.sums[i] = <int16_t>(scratch.sums[i] + correction[i])
+    k.affine(&layer.linear.epilogue, scratch.sums, NULL, positions, outputs, y)
+
+
 cdef void conv_run(const kws_kernels *k, const ConvLayer *layer, const float *x, Scratch scratch,
                    float *y) noexcept nogil:
-    cdef int32_t pixels = layer.height * layer.width, positions = layer.out_height * layer.out_width
-    cdef int32_t planes = layer.linear.product.planes, i
-    cdef uint8_t *image = scratch.codes + positions * kws_code_bytes(layer.linear.product.inputs)
-    k.levels(&layer.linear.quantizer, x, pixels, layer.channels, scratch.q)
-    k.pack(scratch.q, 1, pixels * layer.channels, planes, image)
-    _gather_patches(layer, image, scratch.codes)
-    k.bgemm(&layer.linear.product, scratch.codes, positions, scratch.sums)
-    for i in range(positions * kws_padded_outputs(layer.linear.product.outputs)):
-        scratch.sums[i] = <int16_t>(scratch.sums[i] + layer.correction[i])
-    k.affine(&layer.linear.epilogue, scratch.sums, NULL, positions, layer.linear.product.outputs, y)
+    cdef uint8_t *image = scratch.codes + layer.out_height * layer.out_width * kws_code_bytes(layer.linear.product.inputs)
+    conv_pack(k, layer, x, layer.height, scratch, image)
+    conv_rows(k, layer, image, 0, layer.out_height, scratch, y)
 
 
 cdef class BinaryConv2d:
@@ -481,15 +495,24 @@ cdef class Memory:
 
 # --- int8 ends -----------------------------------------------------------------------------------------------------
 
+cdef void input_rows(const kws_kernels *k, const InputLayer *layer, const int8_t *features, int32_t first, int32_t rows,
+                     float *image, float *y) noexcept nogil:
+    cdef kws_conv_args args = layer.conv
+    cdef int32_t padded = args.width, top = first * args.stride - layer.pad, i, row, column
+    cdef int32_t used = (rows - 1) * args.stride + args.kernel
+    args.out_height = rows
+    memset(image, 0, sizeof(float) * used * padded)
+    for i in range(used):
+        row = top + i
+        if 0 <= row < layer.height:
+            for column in range(layer.width):
+                image[i * padded + layer.pad + column] = <float>features[row * layer.width + column]
+    k.conv(&args, image, y)
+
+
 cdef void input_run(const kws_kernels *k, const InputLayer *layer, const int8_t *features, float *image,
                     float *y) noexcept nogil:
-    cdef int32_t padded_width = layer.conv.width, row, column
-    memset(image, 0, sizeof(float) * (layer.height + 2 * layer.pad) * padded_width)
-    image += layer.pad * padded_width + layer.pad
-    for row in range(layer.height):
-        for column in range(layer.width):
-            image[row * padded_width + column] = <float>features[row * layer.width + column]
-    k.conv(&layer.conv, image - (layer.pad * padded_width + layer.pad), y)
+    input_rows(k, layer, features, 0, layer.conv.out_height, image, y)
 
 
 cdef class InputConv2d:

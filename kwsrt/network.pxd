@@ -1,5 +1,5 @@
 """C declarations of the network, for the stream that runs it."""
-from libc.stdint cimport int8_t, int32_t
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
 
 from kwsrt.layers cimport (BinaryConv2d, BinaryLinear, ClassifierLayer, InputConv2d, Kernels, LinearLayer, MemoryLayer,
                            Scratch, kws_kernels, kws_staircase)
@@ -21,7 +21,7 @@ cdef struct Buffers:
     float *image
     float *conv1
     float *conv2
-    float *stem                  # what all levels start from
+    float *stem                  # what all levels start from, a workspace's own or a stream's
     float *x
     float *m
     float *hidden
@@ -29,6 +29,17 @@ cdef struct Buffers:
     int8_t *classifier_q
     int32_t *classifier_sums
     Scratch scratch
+
+# What one stream keeps of the layers before the blocks, which see much the same frames in the next decision.
+cdef struct Stem:
+    int64_t decisions            # that were made one after the other, without a gap
+    uint8_t *codes               # the first convolution's output rows, as the second one takes them
+    float *x[2]                  # the outputs of the last two decisions, even and odd ones
+
+cdef class StemCache:
+    cdef void *_memory
+    cdef size_t size             # bytes
+    cdef Stem stem
 
 cdef class Workspace:
     cdef void *_memory
@@ -49,7 +60,16 @@ cdef class Network:
     cdef float _clear
 
     cdef Workspace workspace(self)
+    cdef StemCache stem_cache(self)
     cdef int32_t infer(self, int32_t level, const int8_t *features, Buffers *b, float *scores) noexcept nogil
+    cdef int32_t infer_next(self, int32_t level, const int8_t *features, int32_t stride, Stem *stem, Buffers *b,
+                            float *scores) noexcept nogil
+    cdef int32_t _finish(self, int32_t level, Buffers *b, float *scores) noexcept nogil
     cdef void _run_stem(self, const int8_t *features, Buffers *b) noexcept nogil
+    cdef void _next_stem(self, const int8_t *features, int32_t stride, Stem *stem, Buffers *b) noexcept nogil
+    cdef void _first_rows(self, const int8_t *features, int32_t first, int32_t rows, uint8_t *codes,
+                          Buffers *b) noexcept nogil
+    cdef int32_t _code_row(self) noexcept nogil
+    cdef void _stem_rows(self, const uint8_t *codes, int32_t first, int32_t rows, float *x, Buffers *b) noexcept nogil
     cdef void _run_level(self, int32_t level, Buffers *b, float *scores) noexcept nogil
     cdef inline void _run_block(self, const kws_kernels *k, const Block *block, const float *x, Buffers *b) noexcept nogil

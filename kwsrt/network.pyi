@@ -6,10 +6,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kwsrt.layers import Kernels
 
-KERNEL: int
-STRIDE: int
-PAD: int
-
+class StemCache: ...
 class Workspace: ...
 
 class Network:

@@ -7,10 +7,11 @@ an inference works in a Workspace and in nothing else, so one network serves any
 """
 from libc.stdlib cimport calloc, free
 from libc.stdint cimport int16_t, uint8_t
+from libc.string cimport memmove
 
-from kwsrt.layers cimport (Classifier, Memory, ScratchSize, Staircase, classifier_run, conv_run, conv_scratch, input_run,
-                           kws_padded_outputs, larger, linear_product, linear_run, linear_scratch, memory_run,
-                           memory_scratch, softmax)
+from kwsrt.layers cimport (Classifier, ConvLayer, Memory, ScratchSize, Staircase, classifier_run, conv_pack, conv_rows,
+                           conv_run, conv_scratch, input_rows, input_run, kws_padded_outputs, larger, linear_product,
+                           linear_run, linear_scratch, memory_run, memory_scratch, softmax)
 
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t alignment, size_t size)
@@ -21,7 +22,10 @@ from kwsrt.errors import OptionError, ThinError
 from kwsrt.layers import PackedWeights
 
 # Both convolutions of the family.
-KERNEL, STRIDE, PAD = 5, 2, 2
+cdef enum:
+    KERNEL = 5
+    STRIDE = 2
+    PAD = 2
 # The level "auto": the thinnest first, deeper ones while its best score is not clear.
 cdef int32_t AUTO = -1
 
@@ -32,6 +36,13 @@ cdef size_t _rounded(size_t size) noexcept nogil:
 
 cdef class Workspace:
     """The memory of one inference: reuse it, from one thread at a time. Network.run makes its own."""
+
+    def __dealloc__(self):
+        free(self._memory)
+
+
+cdef class StemCache:
+    """A stream's part of the layers before the blocks: Network.infer_next computes only the rows that are new."""
 
     def __dealloc__(self):
         free(self._memory)
@@ -219,9 +230,32 @@ cdef class Network:
         work.buffers = b
         return work
 
+    cdef StemCache stem_cache(self):
+        cdef StemCache cache = StemCache()
+        cdef size_t codes = _rounded(self.conv2.layer.height * self._code_row()), x = _rounded(
+            sizeof(float) * self._steps * self._width)
+        cache.size = codes + 2 * x
+        cache._memory = aligned_alloc(64, cache.size)
+        if cache._memory == NULL:
+            raise MemoryError()
+        cache.stem.codes = <uint8_t *>cache._memory
+        cache.stem.x[0] = <float *>(<char *>cache._memory + codes)
+        cache.stem.x[1] = <float *>(<char *>cache._memory + codes + x)
+        cache.stem.decisions = 0
+        return cache
+
     cdef int32_t infer(self, int32_t level, const int8_t *features, Buffers *b, float *scores) noexcept nogil:
         """Scores of a window; the level that gave them, which is `level` but for AUTO."""
         self._run_stem(features, b)
+        return self._finish(level, b, scores)
+
+    cdef int32_t infer_next(self, int32_t level, const int8_t *features, int32_t stride, Stem *stem, Buffers *b,
+                            float *scores) noexcept nogil:
+        """The same, for a window `stride` frames after that of the last call with this stem."""
+        self._next_stem(features, stride, stem, b)
+        return self._finish(level, b, scores)
+
+    cdef int32_t _finish(self, int32_t level, Buffers *b, float *scores) noexcept nogil:
         if level != AUTO:
             self._run_level(level, b, scores)
             return level
@@ -237,6 +271,55 @@ cdef class Network:
         input_run(k, &self.conv1.layer, features, b.image, b.conv1)
         conv_run(k, &self.conv2.layer, b.conv1, b.scratch, b.conv2)
         linear_run(k, &self.fc1.layer, b.conv2, self._steps, NULL, b.scratch, b.stem)
+
+    cdef void _next_stem(self, const int8_t *features, int32_t stride, Stem *stem, Buffers *b) noexcept nogil:
+        """Everything before the blocks, from the rows of earlier decisions where those did not touch an edge.
+
+        An output row of the first convolution sees 5 frames. Those of rows low to high lie within the window, and with
+        the window `shift` rows later the same row is another: old row r + shift is new row r. The rows before low and
+        after high - shift see padding, or frames that are new. The second convolution sees 5 of these rows, of which
+        low2 to high2 make its inner ones; it moves by half as many rows, so where shift is odd its old rows are those
+        of the decision before the last. What the fully connected layer makes of them moves with them.
+        """
+        cdef const ConvLayer *conv = &self.conv2.layer
+        cdef int32_t shift = stride // STRIDE, code_row = self._code_row(), x_row = self._width
+        cdef int32_t low = (PAD + STRIDE - 1) // STRIDE, high = (self.frames + PAD - KERNEL) // STRIDE
+        cdef int32_t low2 = (low + PAD + STRIDE - 1) // STRIDE, high2 = (high + PAD - KERNEL + 1) // STRIDE
+        cdef int32_t before = 1 if shift % STRIDE == 0 else 2, shift2 = before * shift // STRIDE
+        cdef int32_t newest = <int32_t>(stem.decisions % 2), source = <int32_t>((stem.decisions + before) % 2)
+        cdef float *x = stem.x[newest]
+        if stride % STRIDE or stem.decisions < 1 or high - shift < low:
+            self._first_rows(features, 0, conv.height, stem.codes, b)
+        else:
+            memmove(stem.codes + low * code_row, stem.codes + (low + shift) * code_row, (high - shift - low + 1) * code_row)
+            self._first_rows(features, 0, low, stem.codes, b)
+            self._first_rows(features, high - shift + 1, conv.height - (high - shift + 1), stem.codes, b)
+        if stride % STRIDE or stem.decisions < before or high2 - shift2 < low2:
+            self._stem_rows(stem.codes, 0, self._steps, x, b)
+        else:
+            memmove(x + low2 * x_row, stem.x[source] + (low2 + shift2) * x_row,
+                    sizeof(float) * (high2 - shift2 - low2 + 1) * x_row)
+            self._stem_rows(stem.codes, 0, low2, x, b)
+            self._stem_rows(stem.codes, high2 - shift2 + 1, self._steps - (high2 - shift2 + 1), x, b)
+        stem.decisions += 1
+        b.stem = x
+
+    cdef void _first_rows(self, const int8_t *features, int32_t first, int32_t rows, uint8_t *codes,
+                          Buffers *b) noexcept nogil:
+        """Rows of the first convolution, as codes."""
+        cdef const kws_kernels *k = self.kernels.table
+        input_rows(k, &self.conv1.layer, features, first, rows, b.image, b.conv1)
+        conv_pack(k, &self.conv2.layer, b.conv1, rows, b.scratch, codes + first * self._code_row())
+
+    cdef void _stem_rows(self, const uint8_t *codes, int32_t first, int32_t rows, float *x, Buffers *b) noexcept nogil:
+        """Rows of the second convolution, and of x what the fully connected layer makes of them."""
+        cdef const kws_kernels *k = self.kernels.table
+        conv_rows(k, &self.conv2.layer, codes, first, rows, b.scratch, b.conv2)
+        linear_run(k, &self.fc1.layer, b.conv2, rows, NULL, b.scratch, x + first * self._width)
+
+    cdef int32_t _code_row(self) noexcept nogil:
+        """Bytes of a row of the second convolution's input."""
+        return self.conv2.layer.width * self.conv2.layer.channels // 4
 
     cdef void _run_level(self, int32_t level, Buffers *b, float *scores) noexcept nogil:
         cdef const kws_kernels *k = self.kernels.table

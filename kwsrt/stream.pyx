@@ -6,7 +6,7 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t
 from libc.string cimport memmove
 
 from kwsrt.frontend cimport OnlineFrontEnd
-from kwsrt.network cimport Network, Workspace
+from kwsrt.network cimport Network, StemCache, Workspace
 
 import math
 
@@ -42,13 +42,19 @@ cdef class Stream:
     cdef OnlineFrontEnd _online
     cdef Network _network
     cdef Workspace _work
-    cdef int32_t _level, _stride, _held, _capacity, _silence, _loudness_values
+    cdef StemCache _stem
+    cdef int32_t _level, _stride, _held, _capacity, _silence, _loudness_values, _hop, _window
     cdef int64_t _frames_seen, _decisions
     cdef int8_t[:, ::1] _history
     cdef int8_t[::1] _loudest          # of each frame in the history, in steps of the features
     cdef float[::1] _frame
     cdef float _gate
     cdef double _loudness_step, _loudness_offset
+    cdef object _made, _nothing        # arrays that a push fills, for as many decisions as the largest one so far
+    cdef float[:, ::1] _scores
+    cdef int64_t[::1] _ends
+    cdef float[::1] _loudness
+    cdef int8_t[::1] _levels
 
     def __init__(self, frontend, Network network not None, *, thin="full", stride=2, gate=None, silence=None):
         if not (isinstance(stride, int) and 1 <= stride <= LONGEST_STRIDE):
@@ -57,9 +63,9 @@ cdef class Stream:
             raise OptionError(f"a front end of {frontend.width} values does not feed a network of {network.bins} bins")
         self._online = OnlineFrontEnd(frontend)
         self._network = network
-        self._work = network.workspace()
+        self._work, self._stem = network.workspace(), network.stem_cache()
         self._level = network.level_index(thin)
-        self._stride = stride
+        self._stride, self._hop, self._window = stride, frontend.hop, frontend.window
         # Windows are read in place; the last frames move to the front once in three windows.
         self._capacity = 4 * network.frames
         self._history = np.zeros((self._capacity, network.bins), np.int8)
@@ -67,6 +73,8 @@ cdef class Stream:
         self._frame = np.zeros(network.bins, np.float32)
         self._set_loudness(frontend.options)
         self._set_gate(gate, silence)
+        self._make_room(1)
+        self._nothing = self._scores_of(0)
         self.reset()
 
     def _set_loudness(self, options):
@@ -100,12 +108,12 @@ cdef class Stream:
     @property
     def window(self):
         """Samples that one decision covers."""
-        return (self._network.frames - 1) * self._online.frontend.hop + self._online.frontend.window
+        return (self._network.frames - 1) * self._hop + self._window
 
     @property
     def stride(self):
         """Samples between two decisions."""
-        return self._stride * self._online.frontend.hop
+        return self._stride * self._hop
 
     @property
     def decisions(self):
@@ -115,7 +123,8 @@ cdef class Stream:
     @property
     def memory(self):
         """Bytes that this source takes: its samples, its frames and the buffers of one inference."""
-        return self._online.size + self._work.size + self._capacity * (self._network.bins + 1) + 4 * self._network.bins
+        return (self._online.size + self._work.size + self._stem.size + self._capacity * (self._network.bins + 1)
+                + 4 * self._network.bins)
 
     def reset(self):
         """Forget all audio, as if the stream began anew."""
@@ -123,6 +132,7 @@ cdef class Stream:
         self._held = 0
         self._frames_seen = 0
         self._decisions = 0
+        self._stem.stem.decisions = 0
 
     def push(self, samples):
         """Take a chunk and make the decisions that it completes.
@@ -143,31 +153,37 @@ cdef class Stream:
         array = check_samples(samples)
         cdef const int16_t[::1] s16
         cdef const float[::1] f32
-        cdef const int16_t *s16_data = NULL
-        cdef const float *f32_data = NULL
         cdef size_t n = <size_t>array.shape[0]
-        # Every hop completes at most one frame, and the first frame may be nearly there already.
-        most = n // <size_t>self._online.frontend.hop // <size_t>self._stride + 2
-        scores = np.empty((most, self._network.classes), np.float32)
-        loudest, levels = np.empty((2, most), np.int8)
-        cdef float[:, ::1] scores_out = scores
-        cdef int8_t[::1] loudest_out = loudest, levels_out = levels
         cdef Py_ssize_t made = 0
-        if n > 0:
-            if array.dtype == np.int16:
-                s16 = array
-                s16_data = &s16[0]
-            else:
-                f32 = array
-                f32_data = &f32[0]
+        if n == 0:
+            return self._nothing
+        # Every hop completes at most one frame, and the first frame may be nearly there already.
+        self._make_room(n // <size_t>self._hop // <size_t>self._stride + 2)
+        if array.dtype == np.int16:
+            s16 = array
             with nogil:
-                made = self._consume(s16_data, f32_data, n, &scores_out[0, 0], &loudest_out[0], &levels_out[0])
-        ends = (self._decisions - made + np.arange(made)) * self.stride + self.window
-        loudness = (loudest[:made] * self._loudness_step + self._loudness_offset).astype(np.float32)
-        return Scores(scores[:made], ends, loudness, levels[:made], self.window, self._online.frontend.sample_rate)
+                made = self._consume(&s16[0], NULL, n)
+        else:
+            f32 = array
+            with nogil:
+                made = self._consume(NULL, &f32[0], n)
+        return self._scores_of(made) if made else self._nothing
 
-    cdef Py_ssize_t _consume(self, const int16_t *s16, const float *f32, size_t n, float *scores, int8_t *loudest,
-                             int8_t *levels) noexcept nogil:
+    cdef _make_room(self, size_t decisions):
+        """Arrays for so many decisions, where there were fewer."""
+        if self._made is not None and decisions <= <size_t>self._ends.shape[0]:
+            return
+        self._made = (np.empty((decisions, self._network.classes), np.float32), np.empty(decisions, np.int64),
+                      np.empty(decisions, np.float32), np.empty(decisions, np.int8))
+        self._scores, self._ends, self._loudness, self._levels = self._made
+
+    cdef _scores_of(self, Py_ssize_t made):
+        """The first decisions of the arrays, as an object of their own."""
+        scores, ends, loudness, levels = self._made
+        return Scores(scores[:made].copy(), ends[:made].copy(), loudness[:made].copy(), levels[:made].copy(),
+                      self.window, self._online.frontend.sample_rate)
+
+    cdef Py_ssize_t _consume(self, const int16_t *s16, const float *f32, size_t n) noexcept nogil:
         cdef size_t done = 0
         cdef Py_ssize_t made = 0
         while done < n:
@@ -176,10 +192,8 @@ cdef class Stream:
             else:
                 done += self._online.accept_f32(f32 + done, n - done)
             if self._online.ready() and self._add_frame():
-                loudest[made] = self._loudest_of(min(self._stride, self._network.frames))
-                levels[made] = self._decide(scores + made * self._network.classes)
+                self._decide(made)
                 made += 1
-        self._decisions += made
         return made
 
     cdef bint _add_frame(self) noexcept nogil:
@@ -208,13 +222,21 @@ cdef class Stream:
             largest = max(largest, self._loudest[i])
         return largest
 
-    cdef int8_t _decide(self, float *scores) noexcept nogil:
-        """Scores of the window that ends now; the level that gave them, or SKIPPED."""
+    cdef void _decide(self, Py_ssize_t made) noexcept nogil:
+        """Scores of the window that ends now, into the arrays' place `made`."""
         cdef int32_t i, frames = self._network.frames
+        cdef int64_t stride = self._stride * self._hop
+        self._ends[made] = self._decisions * stride + (frames - 1) * self._hop + self._window
+        self._decisions += 1
+        self._loudness[made] = <float>(self._loudest_of(min(self._stride, frames)) * self._loudness_step
+                                       + self._loudness_offset)
         if self._silence >= 0 and self._loudest_of(frames) < self._gate:
             for i in range(self._network.classes):
-                scores[i] = 0.0
-            scores[self._silence] = 1.0
-            return SKIPPED
-        return <int8_t>self._network.infer(self._level, &self._history[self._held - frames, 0], &self._work.buffers,
-                                           scores)
+                self._scores[made, i] = 0.0
+            self._scores[made, self._silence] = 1.0
+            self._levels[made] = SKIPPED
+            self._stem.stem.decisions = 0
+        else:
+            self._levels[made] = <int8_t>self._network.infer_next(
+                self._level, &self._history[self._held - frames, 0], self._stride, &self._stem.stem, &self._work.buffers,
+                &self._scores[made, 0])
