@@ -29,8 +29,6 @@ class Outcome:
 def hear(model: Model, path: Path, label: str, thin: str) -> Outcome:
     """The outcome of one clip.
 
-    The speaker is what stands before `_nohash_` in the name, as in Speech Commands; elsewhere each clip is its own.
-
     Raises
     ------
     AudioError : a clip that cannot be used.
@@ -38,8 +36,13 @@ def hear(model: Model, path: Path, label: str, thin: str) -> Outcome:
     samples, rate = audio.read(path)
     scores = model.predict(samples, sample_rate=rate, thin=thin)
     heard = max(scores, key=scores.__getitem__)
+    return Outcome(speaker_of(path), label, heard, scores[heard])
+
+
+def speaker_of(path: Path) -> str:
+    """What stands before `_nohash_` in the name, as in Speech Commands; elsewhere each clip is a speaker of its own."""
     speaker, mark, _ = path.name.partition("_nohash_")
-    return Outcome(speaker if mark else str(path), label, heard, scores[heard])
+    return speaker if mark else str(path)
 
 
 def summary(outcomes: Sequence[Outcome], labels: Sequence[str]) -> dict[str, Any]:
@@ -63,20 +66,26 @@ def summary(outcomes: Sequence[Outcome], labels: Sequence[str]) -> dict[str, Any
 
 
 def interval(outcomes: Sequence[Outcome]) -> tuple[float, float]:
-    """95 % interval of the accuracy by a bootstrap over speakers, whose clips stay together.
+    """95 % interval of the accuracy by a bootstrap over speakers, whose clips stay together."""
+    return interval_of_mean([outcome.said == outcome.heard for outcome in outcomes],
+                            [outcome.speaker for outcome in outcomes])
+
+
+def interval_of_mean(values: Sequence[float], speakers: Sequence[str]) -> tuple[float, float]:
+    """95 % interval of the mean of `values`, one a clip, by a bootstrap over the clips' speakers.
 
     The same every time, in whatever order the clips come."""
-    number = {speaker: i for i, speaker in enumerate(sorted({outcome.speaker for outcome in outcomes}))}
-    clips, right = np.zeros(len(number)), np.zeros(len(number))
-    for outcome in outcomes:
-        clips[number[outcome.speaker]] += 1
-        right[number[outcome.speaker]] += outcome.said == outcome.heard
+    number = {speaker: i for i, speaker in enumerate(sorted(set(speakers)))}
+    clips, total = np.zeros(len(number)), np.zeros(len(number))
+    for value, speaker in zip(values, speakers, strict=True):
+        clips[number[speaker]] += 1
+        total[number[speaker]] += value
     rng = np.random.default_rng(0)
-    shares = []
+    means = []
     for _ in range(RESAMPLES):
         chosen = rng.integers(len(number), size=len(number))
-        shares.append(right[chosen].sum() / clips[chosen].sum())
-    low, high = np.percentile(shares, [2.5, 97.5])
+        means.append(total[chosen].sum() / clips[chosen].sum())
+    low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
 
 

@@ -314,6 +314,12 @@ def test_training_ends_in_a_model_and_its_card(clips, tmp_path, capsys):
     everything = [hear(model, path, label, "full") for path, label in find_clips(clips, None, model.labels)]
     share = summary(everything, model.labels)["accuracy"]
     assert capsys.readouterr().out.startswith(f"{checkpoint}: full {share:.2%}, half")
+    assert evaluate.main([str(clips), str(checkpoint.with_name("teacher.pt")), str(checkpoint)]) == 0
+    of_teacher, of_tuned = capsys.readouterr().out.splitlines()
+    assert "below" not in of_teacher
+    teacher_share = float(of_teacher.split(": full ")[1].split("%")[0])
+    below = float(of_tuned.split(f": full {share:.2%} (")[1].split(" below")[0])
+    assert below == pytest.approx(teacher_share - 100 * share, abs=0.011)
     assert packed.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
