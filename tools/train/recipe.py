@@ -25,6 +25,7 @@ class Stage:
     planes: int
     epochs: int
     samples: int = 32768  #: per epoch
+    seed: int = 0  #: added to the run's
     batch: int = 256
     network: dict[str, Any] = dataclasses.field(default_factory=dict)  #: sizes other than default_config's
     init: str = ""  #: stage whose weights it starts from ("binary.last": its last checkpoint that is not rounded)

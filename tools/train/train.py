@@ -98,7 +98,8 @@ class Run:
 
     def start(self, stage: Stage) -> Network:
         """The stage's network at its start: random, or with the weights of the stage it begins from."""
-        torch.manual_seed(self.seed)
+        seed = self.seed + stage.seed
+        torch.manual_seed(seed)
         network = default_config(stage.planes)
         network.update(frames=self.settings.frames, bins=self.settings.width)
         network.update(stage.network)
@@ -114,8 +115,8 @@ class Run:
                 raise ValueError(f"stage {stage.init} is another network: {sorted(missing)[:3]}")
         if stage.planes and missing:
             parts = buckets(self.samples, self.labels, self.mix, None)
-            chosen = torch.from_numpy(draw(parts, 1024, (self.seed, 0)))
-            middle = torch.Generator().manual_seed(self.seed)
+            chosen = torch.from_numpy(draw(parts, 1024, (seed, 0)))
+            middle = torch.Generator().manual_seed(seed)
             model.calibrate(self.batch(chosen, middle))
         if stage.weights == "frozen":
             for layer in model.modules():
@@ -182,8 +183,9 @@ class Run:
     def settle(self, stage: Stage, model: Network, parts: list[Bucket]) -> None:
         """Measure the norms' statistics anew, over many batches."""
         model.train()
-        order = torch.from_numpy(draw(parts, stage.settle * stage.batch, (self.seed, stage.epochs)))
-        random = torch.Generator().manual_seed(self.seed)
+        seed = self.seed + stage.seed
+        order = torch.from_numpy(draw(parts, stage.settle * stage.batch, (seed, stage.epochs)))
+        random = torch.Generator().manual_seed(seed)
         momentum = model.momentum
         for number, chosen in enumerate(order.split(stage.batch)):
             model.momentum = 1 / (number + 1)
@@ -226,9 +228,10 @@ class Run:
         # tuned is what runs: with the statistics that the norms were left with, not those of the batch
         model.train(stage.weights != "frozen")
         team = self.team
-        order = torch.from_numpy(draw(parts, stage.samples, (self.seed, epoch)))
-        random = torch.Generator().manual_seed((self.seed * 100003 + epoch) * 101 + team.rank)
-        shares = np.random.default_rng((self.seed, epoch, 1 + team.rank))
+        seed = self.seed + stage.seed
+        order = torch.from_numpy(draw(parts, stage.samples, (seed, epoch)))
+        random = torch.Generator().manual_seed((seed * 100003 + epoch) * 101 + team.rank)
+        shares = np.random.default_rng((seed, epoch, 1 + team.rank))
         per_epoch = stage.samples // stage.batch
         losses = []
         bar = tqdm(range(per_epoch), desc=f"{stage.name} {epoch + 1}/{stage.epochs}", leave=False,
