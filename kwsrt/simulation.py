@@ -85,6 +85,15 @@ class Outcome:
         }
 
 
+def levels_used(heard: Iterable[Take], levels: Sequence[str]) -> dict[str, float]:
+    """Share of the decisions that each thinning level gave, and that the gate took for silence ("skipped")."""
+    counts = np.zeros(len(levels) + 1, np.int64)
+    for one in heard:
+        counts += np.bincount(one.scores.thin.astype(np.int64) + 1, minlength=len(counts))
+    shares = counts / max(1, counts.sum())
+    return dict(zip(("skipped", *levels), shares.tolist(), strict=True))
+
+
 def poisson_interval(count: int) -> tuple[float, float]:
     """95 % interval of the mean of a Poisson distribution of which `count` was seen (exact, by the chi-square)."""
     from scipy.stats import chi2

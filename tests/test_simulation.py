@@ -151,6 +151,21 @@ def test_simulate_json(capsys, tiny_model_path, recordings, processes):
     assert set(result["per_label"]) == {"yes", "no"}
     assert 0 <= result["recall"] <= 1
     assert len(result["curve"]) == len(simulation.THRESHOLDS)
+    assert result["levels"] == {"skipped": 0, "full": 1, "half": 0, "quarter": 0}
+
+
+def test_simulate_tells_which_levels_ran(capsys, tiny_model_path, recordings):
+    model = kwsrt.load(tiny_model_path)
+    samples = wavfile.read(recordings[0] / "one.wav")[1]
+    samples[:3 * RATE] = 0
+    wavfile.write(recordings[1].parent / "half_silent.wav", RATE, samples)
+    path = str(recordings[1].parent / "half_silent.wav")
+    assert main(["simulate", path, "--model", str(tiny_model_path), "--json", "--thin", "auto", "--gate", "-60"]) == 0
+    used = json.loads(capsys.readouterr().out)["levels"]
+    thin = model.stream(thin="auto", gate=-60).push(samples).thin
+    assert used == {name: pytest.approx(float((thin == i - 1).mean())) for i, name in enumerate(used)}
+    assert used["skipped"] > 0.1
+    assert sum(used.values()) == pytest.approx(1)
 
 
 def test_simulate_text_and_picture(capsys, tiny_model_path, recordings, tmp_path):

@@ -3,6 +3,7 @@ import argparse
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,11 +45,13 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE",
                         help="draw false alarms against words missed for many thresholds; needs matplotlib")
     add_json_option(parser, "one JSON object (hours, false_alarms, false_alarms_per_hour and its 95 %% interval, "
-                            "words, recall, median_delay_s, per_label, curve)")
+                            "words, recall, median_delay_s, per_label, levels, curve)")
 
 
 def add_words_options(parser: Parser) -> None:
-    """--words, --list, --snr and --processes."""
+    """--gate, --words, --list, --snr and --processes."""
+    parser.add_argument("--gate", type=float, metavar="DB",
+                        help="dB below a full-scale sine under which nothing is heard, such as -70 (default: none)")
     parser.add_argument("--words", type=Path, metavar="DIR", help="clips to mix in, a folder for each label")
     parser.add_argument("--list", type=Path, metavar="FILE", help="text file of the clips to use, as in kwsrt eval")
     parser.add_argument("--snr", type=float, default=10.0, metavar="DB",
@@ -68,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     detector()  # wrong options are told before the work
     heard = takes(arguments, model)
     result = simulation.judge(heard, model.labels, detector).summary()
+    result["levels"] = simulation.levels_used(heard, model.thin_levels)
     if arguments.json or arguments.plot:
         result["curve"] = simulation.curve(heard, model.labels, settings)
     print(json.dumps(result) if arguments.json else _text(result, f"{model.name}, {arguments.thin}"))
@@ -86,13 +90,13 @@ def takes(arguments: argparse.Namespace, model: kwsrt.Model) -> list[simulation.
     paths = list(_recordings(arguments.recordings))
     if not paths:
         raise AudioError(f"no recordings found: {', '.join(map(str, arguments.recordings))}")
-    jobs = [simulation.Job(arguments.model, path, arguments.thin, None) for path in paths]
+    jobs = [simulation.Job(arguments.model, path, arguments.thin, arguments.gate) for path in paths]
     if arguments.words:
         clips = tuple((label, path) for path, label in find_clips(arguments.words, arguments.list, model.labels)
                       if not label.startswith("_"))
         if not clips:
             raise OptionError(f"{arguments.words}: no clips of this model's keywords")
-        jobs += [simulation.Job(arguments.model, path, arguments.thin, None, clips, arguments.snr) for path in paths]
+        jobs += [replace(job, clips=clips, snr=arguments.snr) for job in jobs]
     return list(progress(simulation.takes(jobs, arguments.processes), "recording", len(jobs)))
 
 
@@ -114,6 +118,8 @@ def _text(result: dict[str, Any], title: str) -> str:
         lines += [f"words found   {result['recall']:8.1%} of {result['words']}"]
     if result["median_delay_s"] is not None:
         lines += [f"delay         {result['median_delay_s']:8.2f} s after the end of the word (median)"]
+    used = ", ".join(f"{level} {share:.1%}" for level, share in result["levels"].items() if share)
+    lines += [f"decisions     {used}"]
     lines += [f"  {label:<12} {row['false_alarms']:5} false" +
               (f", {row['found']} of {row['words']} found" if row["words"] else "")
               for label, row in result["per_label"].items()]
