@@ -95,8 +95,8 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
         "    python DATA/unpack.py CLIPS --split validation\n    python -m tools.silence_clips CLIPS\n"
         "    kwsrt eval CLIPS --thin LEVEL\n\n"
         "The interval is the bootstrap's over speakers. These clips chose among settings and set the temperature of "
-        "the scores, so they flatter a little. One training run, one seed; tools/train/README.md says what was "
-        "tried.\n\n"
+        "the scores, so they flatter a little. One training run; tools/train/README.md has those of another seed, and "
+        "what was tried.\n\n"
         + _table(accuracy),
         f"Confusion, {top}:\n\n" + _table(confusion),
         f"![The same as a picture, shares of each row]({picture.name})"]
