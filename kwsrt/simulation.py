@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,12 @@ class Placed:
 
 @dataclass(frozen=True)
 class Take:
-    """A recording as the model heard it: alone (`placed` empty) or with words mixed in."""
+    """A recording as the model heard it: alone (`placed` None) or with words mixed in, none where it is too short."""
 
     path: str
     seconds: float
     scores: Scores
-    placed: list[Placed] = field(default_factory=list)
+    placed: list[Placed] | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def take(job: Job) -> Take:
     except AudioError as error:
         said = str(error)
         raise AudioError(said if said.startswith(f"{job.path}: ") else f"{job.path}: {error}") from None
-    placed: list[Placed] = []
+    placed: list[Placed] | None = None
     if job.clips:
         random = np.random.default_rng(len(samples))
         samples, placed = mixed(audio.as_float(samples), _words(job.clips, model, random), model.sample_rate, job.snr,
@@ -195,7 +195,7 @@ def judge(heard: Iterable[Take], labels: Sequence[str], detector: Callable[[], D
     seconds, delays = 0.0, []
     for one in heard:
         events = detector().push(one.scores)
-        if not one.placed:
+        if one.placed is None:
             seconds += one.seconds
             for event in events:
                 false[event.label] += 1

@@ -89,6 +89,14 @@ def test_detections_are_counted_for_what_they_are():
     assert said["per_label"]["no"] == {"false_alarms": 1, "words": 2, "found": 0}
 
 
+def test_a_recording_too_short_for_words_is_counted_once():
+    takes = [Take("a", 2.0, scores_with([("yes", 1.5)], 2)), Take("a", 2.0, scores_with([("yes", 1.5)], 2), [])]
+    outcome = simulation.judge(takes, LABELS, detector)
+    assert outcome.hours == pytest.approx(2 / 3600)
+    assert sum(outcome.false.values()) == 1
+    assert outcome.recall is None
+
+
 def test_nothing_said_and_nothing_heard():
     said = simulation.judge([Take("a", 36.0, scores_with([]))], LABELS, detector).summary()
     assert (said["false_alarms"], said["recall"], said["median_delay_s"]) == (0, None, None)
