@@ -79,9 +79,9 @@ def clips(tmp_path_factory):
     return root
 
 
-def arguments(clips, out):
+def arguments(clips, out, *more):
     return train.parse(
-        ["x", "--data", str(clips), "--out", str(out), "--cache", str(out.parent / "cache"), "--workers=1"]
+        ["x", "--data", str(clips), "--out", str(out), "--cache", str(out.parent / "cache"), "--workers=1", *more]
     )
 
 
@@ -441,6 +441,30 @@ def test_mix_adds_up(clips, tmp_path):
     share = {label: float((run.samples.label[order] == i).mean()) for i, label in enumerate(run.labels)}
     assert abs(share["_unknown_"] - run.mix.unknown) < 0.01
     assert abs(share["yes"] - share["no"]) < 0.01
+
+
+def test_hard_cuts_are_a_bucket_of_their_own(clips, tmp_path, monkeypatch):
+    """What the miner takes for a keyword in long recordings is judged once and drawn as often as the mix says."""
+    (tmp_path / "speech").mkdir()
+    for number, samples in enumerate(np.random.default_rng(5).normal(0, 0.1, (2, 5 * 16000))):
+        sf.write(tmp_path / "speech" / f"{number}.flac", samples, 16000)
+    config = train.merged(tomllib.loads(CONFIG), {"data": {"speech_cuts": 100}, "mix": {"hard": 0.5}})
+    config["stage"][1]["miner"] = "teacher"
+    run = train.Run(config, arguments(clips, tmp_path / "out", "--speech", str(tmp_path / "speech")))
+    run.train(run.stages[0])
+    assert run.hard(run.stages[0]) is None
+    unknown = run.labels.index("_unknown_")
+    cuts = np.flatnonzero((run.samples.group == data.GROUPS.index("long")) & (run.samples.label == unknown))
+    keyword = run.probabilities(train.load_model(run.out / "teacher.pt", "cpu")[0], cuts)[:, :2].sum(1)
+    monkeypatch.setattr(train, "HARD_PROBABILITY", np.sort(keyword)[50])
+    hard = run.hard(run.stages[1])
+    assert 0 < hard.sum() <= 50 and set(np.flatnonzero(hard)) == set(cuts[keyword >= np.sort(keyword)[50]])
+    monkeypatch.setattr(train, "HARD_PROBABILITY", 2.0)
+    assert np.array_equal(run.hard(run.stages[1]), hard)
+    parts = sampling.buckets(run.samples, run.labels, run.mix, None, hard)
+    drawn = sampling.draw(parts, 1000, (1, 1))
+    assert abs((run.samples.label[drawn] == unknown).mean() - run.mix.unknown) < 0.01
+    assert abs(hard[drawn].sum() / (run.samples.label[drawn] == unknown).sum() - run.mix.hard) < 0.05
 
 
 def test_labels():

@@ -36,6 +36,7 @@ class Stage:
     warmup: float = 0.02  #: fraction of all steps
     threshold_rate: float = 0.1  #: learning rate of thresholds and scales, relative
     method: str = "learned"  #: quantiser gradients, see binarize.METHODS
+    miner: str = ""  #: stage whose false alarms in the long recordings are the mix's hard samples
     distil: float = 0.0  #: weight of the teacher's softened logits against 1 - distil of the labels
     temperature: float = 2.0
     hidden: str = ""  #: distillation of the blocks' outputs by the first teacher, see distil.METHODS

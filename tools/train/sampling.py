@@ -27,24 +27,33 @@ class Mix:
     partial: float = 0.2
     long: float = 0.2
     suspect: float = 0.22
+    hard: float = 0.0
 
 
-def buckets(samples: data.Samples, labels: list[str], mix: Mix, kept: data.Array | None) -> list[Bucket]:
+def buckets(
+    samples: data.Samples, labels: list[str], mix: Mix, kept: data.Array | None, hard: data.Array | None = None
+) -> list[Bucket]:
     """(sample numbers, share of the epoch) of every label and group that has samples; the shares add up to 1.
 
-    `kept` bool [n]: suspects that may be used, None for none of them."""
+    `kept` bool [n]: suspects that may be used, None for none of them; `hard` bool [n]: samples of the unknown class
+    that are a bucket of their own, None for none of them."""
     special = {data.UNKNOWN: mix.unknown, data.SILENCE: mix.silence}
     words = [label for label in labels if label not in special]
     rest = (1 - sum(share for label, share in special.items() if label in labels)) / max(1, len(words))
     found = []
     for index, label in enumerate(labels):
         of_group = {}
+        mined = hard if label == data.UNKNOWN else None
         for group, name in enumerate(data.GROUPS):
             chosen = (samples.label == index) & (samples.group == group)
             if name == "suspect":
                 chosen &= False if kept is None else kept
+            if mined is not None:
+                chosen &= ~mined
             if chosen.any():
                 of_group[name] = np.flatnonzero(chosen)
+        if mined is not None and mined.any():
+            of_group["hard"] = np.flatnonzero(mined)
         shares = {name: getattr(mix, name, 0.0) for name in of_group if name != "recorded"}
         if label == data.SILENCE:
             shares = {"long": 1.0}

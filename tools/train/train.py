@@ -12,6 +12,7 @@ import os
 import sys
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from .team import Team
 log = logging.getLogger("train")
 #: a clip whose variants look like a hidden word with this mean probability is left out
 SUSPECT_PROBABILITY = 0.2
+#: a cut of a long recording without keywords is hard where the keywords together have this probability
+HARD_PROBABILITY = 0.1
 
 
 class Run:
@@ -76,25 +79,53 @@ class Run:
 
     def suspects(self, stage: Stage, model: Network) -> data.Array:
         """Suspect samples [n] bool that `model` takes for no hidden word, judged once a stage and kept in a file."""
-        file = self.out / f"{stage.name}.suspects.pt"
-        if file.exists():
-            kept = torch.load(file, weights_only=True).numpy()
-            if len(kept) == len(self.samples):
-                return np.asarray(kept)
-        numbers = np.flatnonzero(self.samples.group == data.GROUPS.index("suspect"))
-        kept = np.zeros(len(self.samples), bool)
-        if len(numbers):
-            margin = self.settings.margin
-            seen = self.samples.features[numbers][:, margin : margin + self.settings.frames]
-            probability = predict(model, seen, self.device, only="full")["full"].softmax(1).numpy()
+
+        def judge() -> data.Array:
+            numbers = np.flatnonzero(self.samples.group == data.GROUPS.index("suspect"))
+            probability = self.probabilities(model, numbers)
             words = [self.labels.index(word) for word in self.hidden]
             source = self.samples.source[numbers]
             mean = np.bincount(source, probability[:, words].max(1, initial=0)) / np.maximum(1, np.bincount(source))
-            kept[numbers] = mean[source] < SUSPECT_PROBABILITY
-        log.info("%d of %d suspect samples kept", kept.sum(), len(numbers))
+            return numbers[mean[source] < SUSPECT_PROBABILITY]
+
+        return self.judged(self.out / f"{stage.name}.suspects.pt", judge)
+
+    def hard(self, stage: Stage) -> data.Array | None:
+        """Cuts of long recordings [n] bool in which the stage's miner finds keywords, judged once and kept in a file;
+        None without a miner."""
+        if not stage.miner or data.UNKNOWN not in self.labels:
+            return None
+
+        def judge() -> data.Array:
+            unknown = self.labels.index(data.UNKNOWN)
+            long = self.samples.group == data.GROUPS.index("long")
+            numbers = np.flatnonzero(long & (self.samples.label == unknown))
+            model, _ = load_model(self.out / f"{stage.miner}.pt", self.device)
+            words = [index for index, label in enumerate(self.labels) if not label.startswith("_")]
+            return numbers[self.probabilities(model, numbers)[:, words].sum(1) >= HARD_PROBABILITY]
+
+        return self.judged(self.out / f"{stage.name}.hard.pt", judge)
+
+    def judged(self, file: Path, judge: Callable[[], data.Array]) -> data.Array:
+        """Samples [n] bool whose numbers `judge` gives, or those that an earlier call has kept in `file`."""
+        if file.exists():
+            chosen = torch.load(file, weights_only=True).numpy()
+            if len(chosen) == len(self.samples):
+                return np.asarray(chosen)
+        chosen = np.zeros(len(self.samples), bool)
+        chosen[judge()] = True
+        log.info("%s: %d of %d samples", file.stem, chosen.sum(), len(chosen))
         if self.team.leads:
-            save(torch.from_numpy(kept), file)
-        return kept
+            save(torch.from_numpy(chosen), file)
+        return chosen
+
+    def probabilities(self, model: Network, numbers: data.Array) -> data.Array:
+        """What `model` gives each label, float32 [len(numbers), classes], for the middle of these samples."""
+        if not len(numbers):
+            return np.zeros((0, len(self.labels)), np.float32)
+        margin = self.settings.margin
+        seen = self.samples.features[numbers, margin : margin + self.settings.frames]
+        return np.asarray(predict(model, seen, self.device, only="full")["full"].softmax(1).numpy())
 
     def start(self, stage: Stage) -> Network:
         """The stage's network at its start: random, or with the weights of the stage it begins from."""
@@ -145,7 +176,7 @@ class Run:
         for epoch in range(first, stage.epochs):
             use_suspects = epoch >= stage.suspects_from * stage.epochs
             kept = self.suspects(stage, teachers[0] if teachers else model) if use_suspects else None
-            parts = buckets(self.samples, self.labels, self.mix, kept)
+            parts = buckets(self.samples, self.labels, self.mix, kept, self.hard(stage))
             loss = self.epoch(stage, model, teachers, optimizer, average, parts, epoch)
             self.team.average([*model.buffers(), *(average or {}).values()])
             seconds = time.monotonic() - began
