@@ -4,6 +4,8 @@ from kwsrt.frontend import FrontEnd
 from kwsrt.network import Network
 from kwsrt.scores import Scores
 
+LONGEST_STRIDE: int
+
 class Stream:
     def __init__(self, frontend: FrontEnd, network: Network, *, thin: str = "full", stride: int = 2,
                  gate: float | None = None, silence: int | None = None) -> None: ...

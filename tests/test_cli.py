@@ -405,6 +405,27 @@ def test_bench_of_many_streams(cli, refused, tiny_model_path):
     assert "--streams" in refused("bench", "--model", tiny_model_path, "--streams", 0)
 
 
+def test_bench_compares_levels(cli, refused, tiny, tiny_model_path, recording, tmp_path):
+    options = ["bench", "--model", tiny_model_path, "--levels"]
+    code, out, err = cli(*options, "--json", "--audio", recording)
+    result = json.loads(out)
+    assert (code, err) == (0, "")
+    rows = {row["thin"]: row for row in result["levels"]}
+    assert list(rows) == [*tiny.thin_levels, "auto"]
+    assert rows["full"]["of_first"] == 1
+    assert all(row["network_us"] > 0 for row in rows.values())
+    assert result["frontend_us"] > 0
+    assert abs(sum(result["auto"].values()) - 1) < 1e-9
+    used = tiny.stream(thin="auto").push(kwsrt.audio.prepare(*kwsrt.audio.read(recording), tiny.sample_rate)).thin
+    assert result["auto"]["full"] == (used == 0).mean()
+    out = cli(*options)[1]
+    assert "a live stream of 4 s" in out
+    assert "100.0% of full" in out
+    assert "auto ended with" in out
+    wavfile.write(tmp_path / "short.wav", RATE, np.zeros(RATE, np.int16))
+    assert "too short" in refused(*options, "--audio", tmp_path / "short.wav")
+
+
 def test_bench_wrong_level(refused, tiny_model_path):
     assert "full, half, quarter" in refused("bench", "--model", tiny_model_path, "--thin", "eighth")
 

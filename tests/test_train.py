@@ -458,7 +458,8 @@ def test_hard_cuts_are_a_bucket_of_their_own(clips, tmp_path, monkeypatch):
     keyword = run.probabilities(train.load_model(run.out / "teacher.pt", "cpu")[0], cuts)[:, :2].sum(1)
     monkeypatch.setattr(train, "HARD_PROBABILITY", np.sort(keyword)[50])
     hard = run.hard(run.stages[1])
-    assert 0 < hard.sum() <= 50 and set(np.flatnonzero(hard)) == set(cuts[keyword >= np.sort(keyword)[50]])
+    assert 0 < hard.sum() <= 50
+    assert set(np.flatnonzero(hard)) == set(cuts[keyword >= np.sort(keyword)[50]])
     monkeypatch.setattr(train, "HARD_PROBABILITY", 2.0)
     assert np.array_equal(run.hard(run.stages[1]), hard)
     parts = sampling.buckets(run.samples, run.labels, run.mix, None, hard)
