@@ -219,13 +219,9 @@ def _delay(word: Placed, events: Iterable[Detection], scores: Scores) -> float |
 
 
 def curve(heard: Sequence[Take], labels: Sequence[str], settings: dict[str, Any]) -> list[dict[str, Any]]:
-    """False alarms an hour and recall for each of THRESHOLDS; `settings` are the detector's others."""
-    points = []
-    for threshold in THRESHOLDS:
-        outcome = judge(heard, labels, partial(Detector, labels, threshold=threshold, **settings))
-        points.append({"threshold": threshold, "false_alarms_per_hour": outcome.false_alarms_per_hour,
-                       "recall": outcome.recall})
-    return points
+    """An outcome's summary, which has each label, for each of THRESHOLDS; `settings` are the detector's others."""
+    detectors = ((each, partial(Detector, labels, threshold=each, **settings)) for each in THRESHOLDS)
+    return [{"threshold": each, **judge(heard, labels, detector).summary()} for each, detector in detectors]
 
 
 def choose_thresholds(heard: Sequence[Take], labels: Sequence[str], rate: float) -> dict[str, float]:

@@ -123,6 +123,8 @@ def test_curve_falls():
         values = [point[name] for point in points]
         assert values == sorted(values, reverse=True)
     assert points[0]["recall"] == 1
+    assert points[0]["per_label"]["yes"] == {"false_alarms": 1, "words": 1, "found": 1}
+    assert points[0]["per_label"]["no"]["false_alarms"] == 0
 
 
 # --- the command ---------------------------------------------------------------------------------------------------

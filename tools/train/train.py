@@ -38,7 +38,7 @@ log = logging.getLogger("train")
 #: a clip whose variants look like a hidden word with this mean probability is left out
 SUSPECT_PROBABILITY = 0.2
 #: a cut of a long recording without keywords is hard where the keywords together have this probability
-HARD_PROBABILITY = 0.1
+HARD_PROBABILITY = 0.3
 
 
 class Run:
