@@ -46,6 +46,7 @@ cdef extern from "kernels/kernels.h" nogil:
                        int32_t outputs, float *y) noexcept nogil
         void (*conv)(const kws_conv_args *args, const float *image, float *y) noexcept nogil
         void (*to_int8)(const float *x, int32_t count, float inverse_scale, int8_t *q) noexcept nogil
+        void (*add)(const int16_t *more, int32_t count, int16_t *sums) noexcept nogil
         void (*dense)(const int8_t *weights, const int8_t *q, int32_t inputs, int32_t outputs,
                       int32_t *sums) noexcept nogil
 

@@ -370,12 +370,11 @@ cdef void conv_pack(const kws_kernels *k, const ConvLayer *layer, const float *x
 
 cdef void conv_rows(const kws_kernels *k, const ConvLayer *layer, const uint8_t *image, int32_t first, int32_t rows,
                     Scratch scratch, float *y) noexcept nogil:
-    cdef int32_t positions = rows * layer.out_width, outputs = layer.linear.product.outputs, i
+    cdef int32_t positions = rows * layer.out_width, outputs = layer.linear.product.outputs
     cdef const int16_t *correction = layer.correction + first * layer.out_width * kws_padded_outputs(outputs)
     _gather_patches(layer, image, first, rows, scratch.codes)
     k.bgemm(&layer.linear.product, scratch.codes, positions, scratch.sums)
-    for i in range(positions * kws_padded_outputs(outputs)):
-        scratch.sums[i] = <int16_t>(scratch.sums[i] + correction[i])
+    k.add(correction, positions * kws_padded_outputs(outputs), scratch.sums)
     k.affine(&layer.linear.epilogue, scratch.sums, NULL, positions, outputs, y)
 
 

@@ -260,6 +260,25 @@ def test_levels_alone_are_the_same():
     assert torch.equal(model(features)["half"], model(features, "half")["half"])
 
 
+def test_a_stage_may_add_a_level(clips, tmp_path):
+    """It starts as a copy of the thinnest that was there; all others stay as they are."""
+    config = tomllib.loads(CONFIG)
+    levels = {**default_config(2)["levels"], "eighth": [7]}
+    config["stage"][2]["network"] = {"levels": levels}
+    run = train.Run(config, arguments(clips, tmp_path / "out"))
+    for stage in run.stages[:2]:
+        run.train(stage)
+    before, after = train.load_model(run.out / "binary.pt", "cpu")[0], run.start(run.stages[2])
+    features = torch.randint(-127, 128, (2, 32, 32), dtype=torch.int8)
+    was, now = before.eval()(features), after.eval()(features)
+    assert list(now) == ["full", "half", "quarter", "eighth"]
+    assert all(torch.equal(was[level], now[level]) for level in was)
+    state = after.state_dict()
+    assert torch.equal(state["blocks.7.memory.norm.eighth.weight"], state["blocks.7.memory.norm.quarter.weight"])
+    assert torch.equal(state["classifier.bias.eighth"], state["classifier.bias.quarter"])
+    assert not any(".eighth" in name for name in state if "blocks.3." in name)
+
+
 def test_training_resumes_identically(clips, tmp_path):
     config = tomllib.loads(CONFIG)
     whole = train.Run(config, arguments(clips, tmp_path / "whole"))

@@ -30,6 +30,7 @@ KWS_OPS(KWS_DECLARE)
 #define kws_affine_avx512 kws_affine_avx2
 #define kws_conv_avx512 kws_conv_avx2
 #define kws_to_int8_avx512 kws_to_int8_avx2
+#define kws_add_avx512 kws_add_avx2
 #define kws_dense_avx512 kws_dense_avx2
 #elif defined(__aarch64__)
 #define KWS_ISA_SUFFIX neon
@@ -43,6 +44,7 @@ KWS_OPS(KWS_DECLARE)
 #define kws_memory_neon kws_memory_scalar
 #define kws_affine_neon kws_affine_scalar
 #define kws_to_int8_neon kws_to_int8_scalar
+#define kws_add_neon kws_add_scalar
 #define kws_dense_neon kws_dense_scalar
 #endif
 

@@ -44,6 +44,7 @@ static int32_t supported_neon(void) { return 1; } /* part of every aarch64 */
      kws_affine_##isa,                                                                                                 \
      kws_conv_##isa,                                                                                                   \
      kws_to_int8_##isa,                                                                                                \
+     kws_add_##isa,                                                                                                    \
      kws_dense_##isa},
 static const kws_kernels tables[] = {KWS_ISAS(KWS_ENTRY)};
 

@@ -99,14 +99,9 @@ void KWS_FUNCTION(to_int8)(const float *restrict x, int32_t count, float inverse
     }
 }
 
-void KWS_FUNCTION(dense)(const int8_t *restrict weights, const int8_t *restrict q, int32_t inputs, int32_t outputs,
-                         int32_t *restrict sums)
+void KWS_FUNCTION(add)(const int16_t *restrict more, int32_t count, int16_t *restrict sums)
 {
-    for (int32_t o = 0; o < outputs; ++o, weights += inputs) {
-        int32_t sum = 0;
-        for (int32_t i = 0; i < inputs; ++i) {
-            sum += (int16_t)weights[i] * (int16_t)q[i];
-        }
-        sums[o] = sum;
+    for (int32_t i = 0; i < count; ++i) {
+        sums[i] = (int16_t)(sums[i] + more[i]);
     }
 }

@@ -73,6 +73,7 @@ typedef struct {
  *   affine      float activations from integer sums (rows of padded outputs); residual may be NULL
  *   conv        the first convolution: image to float activations [out_height][out_width][outputs]
  *   to_int8     q = clip(rint(x * inverse_scale), -127, 127)
+ *   add         sums[i] += more[i]
  *   dense       sums[o] = sum_i w[o][i] * q[i], int8 by int8
  */
 #define KWS_OPS(OP)                                                                                                    \
@@ -88,6 +89,7 @@ typedef struct {
                       int32_t outputs, float *y))                                                                      \
     OP(void, conv, (const kws_conv_args *args, const float *image, float *y))                                          \
     OP(void, to_int8, (const float *x, int32_t count, float inverse_scale, int8_t *q))                                 \
+    OP(void, add, (const int16_t *more, int32_t count, int16_t *sums))                                                 \
     OP(void, dense, (const int8_t *weights, const int8_t *q, int32_t inputs, int32_t outputs, int32_t *sums))
 
 /* ISA(name): the instruction sets of this architecture, best first. */

@@ -14,7 +14,7 @@ from torch import Tensor
 from . import binarize, distil
 from .network import Network
 
-LEVEL_WEIGHTS = {"full": 1.0, "half": 0.5, "quarter": 0.25}
+LEVEL_WEIGHTS = {"full": 1.0, "half": 0.5, "quarter": 0.25, "eighth": 0.25}
 
 
 @dataclass

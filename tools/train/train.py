@@ -141,7 +141,8 @@ class Run:
             if saved["labels"] != self.labels:
                 raise ValueError(f"stage {stage.init} has other labels")
             self.history = saved["train"].get("history", [])
-            missing = set(model.load_state_dict(saved["state"], strict=False).missing_keys)
+            state = levels_added(saved["state"], list(saved["network"]["levels"]), list(model.levels))
+            missing = set(model.load_state_dict(state, strict=False).missing_keys)
             if any(".act." not in name for name in missing):
                 raise ValueError(f"stage {stage.init} is another network: {sorted(missing)[:3]}")
         if stage.planes and missing:
@@ -304,6 +305,18 @@ class Run:
         if own is not None and shown is not None:
             total = total + stage.hidden_weight * hidden_loss(own["full"], shown["full"], stage.hidden)
         return total
+
+
+def levels_added(state: dict[str, Tensor], has: list[str], wanted: list[str]) -> dict[str, Tensor]:
+    """A network's state with the `wanted` thinning levels: one that it lacks starts as a copy of its thinnest."""
+    added = {
+        name.replace(f".{has[-1]}", f".{level}"): values
+        for level in wanted
+        if level not in has
+        for name, values in state.items()
+        if has[-1] in name.split(".")
+    }
+    return {**state, **added}
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
