@@ -22,8 +22,9 @@ Manifest
 name, labels: strings. threshold: 0 to 1, from which a detection is reported (0.8 where it is missing). frontend:
 options of kwsrt.frontend.FrontEnd. network: family "dfsmn"; frames, bins: input size; conv1, conv2, width, hidden:
 channels; blocks; taps of a memory; planes: 1 or 2 activation planes; levels: thinning levels, name -> indices of the
-blocks that run. verify: number of input/score vectors that the file carries. training, accuracy, licence, provenance:
-what a user should know, in any form.
+blocks that run. clear: 0 to 1, the best score from which on thin="auto" runs no deeper level, or {level: score} of the
+levels that it runs before the first (0.85 for all where it is missing). verify: number of input/score vectors that the
+file carries. training, accuracy, licence, provenance: what a user should know, in any form.
 
 Tensors
 -------
@@ -38,7 +39,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -246,6 +247,13 @@ def _is_count(value: object, low: int, high: int, multiple: int = 1) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high and value % multiple == 0
 
 
+def _are_scores(value: object, names: Collection[str]) -> bool:
+    """One number from 0 to 1, or one for each of some of the names."""
+    if isinstance(value, dict):
+        return all(name in names and not isinstance(one, dict) and _are_scores(one, ()) for name, one in value.items())
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+
+
 def _check_manifest(manifest: Any) -> None:
     """Bounds of everything that sizes a buffer or names a thing; numbers inside tensors are checked by the layers."""
     _require(isinstance(manifest, dict), "not an object")
@@ -255,10 +263,7 @@ def _check_manifest(manifest: Any) -> None:
              and len(set(labels)) == len(labels), "labels")
     _require(isinstance(manifest.get("frontend"), dict), "frontend")
     _require(_is_count(manifest.get("verify"), 0, 64), "verify")
-    threshold = manifest.get("threshold", 0.8)
-    each = threshold if isinstance(threshold, dict) else {manifest["labels"][0]: threshold}
-    _require(all(label in manifest["labels"] and isinstance(value, (int, float)) and not isinstance(value, bool)
-                 and 0 <= value <= 1 for label, value in each.items()), "threshold")
+    _require(_are_scores(manifest.get("threshold", 0.8), manifest["labels"]), "threshold")
     _require(isinstance(network, dict) and network.get("family") == "dfsmn",
              f"network family {network.get('family') if isinstance(network, dict) else network!r}; upgrade kwsrt?")
     assert isinstance(network, dict)
@@ -276,3 +281,4 @@ def _check_manifest(manifest: Any) -> None:
         _require(bool(name) and isinstance(indices, list)
                  and all(_is_count(i, 0, network["blocks"] - 1) for i in indices)
                  and all(i < j for i, j in pairwise(indices)), f"network.levels.{name}")
+    _require(_are_scores(manifest.get("clear", 1), levels), "clear")

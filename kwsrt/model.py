@@ -15,7 +15,7 @@ from kwsrt.decision import Detection, Detector
 from kwsrt.errors import AudioError, KwsrtError, ModelFileError
 from kwsrt.frontend import FrontEnd
 from kwsrt.layers import Kernels
-from kwsrt.network import Network
+from kwsrt.network import CLEAR, Network
 from kwsrt.stream import Stream
 
 DEFAULT_MODEL = "commands12"
@@ -45,7 +45,8 @@ class Model:
         kernels = Kernels()
         try:
             self.frontend = FrontEnd(**file.manifest["frontend"])
-            self.network = Network(file.manifest["network"], len(self.labels), file.tensors, kernels)
+            self.network = Network(file.manifest["network"], len(self.labels), file.tensors, kernels,
+                                   clear=file.manifest.get("clear", CLEAR))
         except (KwsrtError, TypeError, OverflowError) as error:
             raise ModelFileError(f"the model cannot be run: {error}") from None
         if self.frontend.width != self.network.bins:

@@ -13,6 +13,7 @@ cdef struct Block:
 
 cdef struct Level:
     int32_t count
+    float clear                  # best score from which on "auto" runs no deeper level; LEFT_OUT: it does not run this one
     Block *blocks
     ClassifierLayer classifier
 
@@ -57,7 +58,6 @@ cdef class Network:
     cdef Level *_levels
     cdef object _kept
     cdef int32_t _count, _steps, _width, _hidden
-    cdef float _clear
 
     cdef Workspace workspace(self)
     cdef StemCache stem_cache(self)

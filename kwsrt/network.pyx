@@ -16,6 +16,8 @@ from kwsrt.layers cimport (Classifier, ConvLayer, Memory, ScratchSize, Staircase
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t alignment, size_t size)
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from kwsrt.errors import OptionError, ThinError
@@ -28,6 +30,9 @@ cdef enum:
     PAD = 2
 # The level "auto": the thinnest first, deeper ones while its best score is not clear.
 cdef int32_t AUTO = -1
+# What is clear where a model does not say; no score is, for a level that "auto" leaves out.
+CLEAR = 0.85
+cdef float LEFT_OUT = -1
 
 
 cdef size_t _rounded(size_t size) noexcept nogil:
@@ -58,7 +63,8 @@ cdef class Network:
     tensors : dict of arrays by the names of kwsrt.format.tensor_specs; 1-bit weights are used in place, not copied, where
         the kernels read the file's order.
     kernels : layers.Kernels or None for the best of this CPU (or KWSRT_ISA).
-    clear : the best score from which on "auto" believes a level and runs no deeper one, 0 to 1.
+    clear : the best score, 0 to 1, from which on "auto" believes a level and runs no deeper one; or {level: score} of the
+        levels that it runs before the first one, which is never left out.
 
     Attributes
     ----------
@@ -70,16 +76,17 @@ cdef class Network:
     OptionError : tensors whose sizes or values cannot be run.
     """
 
-    def __cinit__(self, config, int classes, tensors, kernels=None, *, float clear=0.85):
+    def __cinit__(self, config, int classes, tensors, kernels=None, *, clear=CLEAR):
         self.kernels = kernels or Kernels()
         self.frames, self.bins, self.classes = config["frames"], config["bins"], classes
         self._width, self._hidden = config["width"], config["hidden"]
         self.levels = tuple(config["levels"])
         self._count = <int32_t>len(self.levels)
-        self._clear = clear
         self._levels = <Level *>calloc(len(self.levels), sizeof(Level))
         if self._levels == NULL:
             raise MemoryError()
+        for index, level in enumerate(self.levels):
+            self._levels[index].clear = clear.get(level, LEFT_OUT) if isinstance(clear, Mapping) else clear
         self._kept = [tensors]
         planes, scales = config["planes"], tensors["scales"]
         self.conv1 = InputConv2d(tensors["conv1.weight"], height=self.frames, width=self.bins, stride=STRIDE, pad=PAD,
@@ -259,10 +266,13 @@ cdef class Network:
         if level != AUTO:
             self._run_level(level, b, scores)
             return level
-        for level in range(self._count - 1, -1, -1):
+        for level in range(self._count - 1, 0, -1):
+            if self._levels[level].clear == LEFT_OUT:
+                continue
             self._run_level(level, b, scores)
-            if _largest(scores, self.classes) >= self._clear:
+            if _largest(scores, self.classes) >= self._levels[level].clear:
                 return level
+        self._run_level(0, b, scores)
         return 0
 
     cdef void _run_stem(self, const int8_t *features, Buffers *b) noexcept nogil:

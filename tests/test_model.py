@@ -300,6 +300,13 @@ def test_detect_takes_a_model_or_its_path(tiny_model_path, tiny):
         kwsrt.detect(clip(), model=tiny, stride=0)
 
 
+@pytest.mark.parametrize("clear", ["high", None, [0.5], 7, -1, True, float("nan"), {"eighth": 0.5}, {"half": 2},
+                                   {"half": {"half": 0}}], ids=str)
+def test_a_cascade_in_the_file_that_is_none(clear):
+    with pytest.raises(ModelFileError, match="clear"):
+        file_format.parse(make_model(12, manifest={"clear": clear}))
+
+
 @pytest.mark.parametrize("threshold", ["high", None, [0.5], 7, -1, float("nan")], ids=str)
 def test_a_threshold_in_the_file_that_is_none(threshold):
     try:

@@ -169,6 +169,27 @@ def test_auto_is_the_thinnest_level_that_is_clear(lengths):
     assert same_bits(network.run(np.stack([q[i:i + 16] for i in range(len(auto))]), "auto"), auto.values)
 
 
+def test_auto_runs_the_levels_that_the_model_names():
+    def model(clear):
+        return Model(file_format.parse(make_model(
+            7, frontend={"window": 400, "hop": 160, "n_fft": 512, "bins": 16}, frames=16, bins=16, width=16, hidden=24,
+            blocks=2, levels={"full": [0, 1], "half": [1], "quarter": [0]}, manifest={"clear": clear})))
+
+    def auto(clear):
+        return model(clear).stream(thin="auto", stride=1).push(SAMPLES)
+
+    full, half, quarter = (windows(model(0.5), SAMPLES, 1, level) for level in ("full", "half", "quarter"))
+    sure, surer = float(np.quantile(quarter.max(1), 0.4)), float(np.quantile(half.max(1), 0.4))
+    want = np.where(quarter.max(1) >= np.float32(sure), 2, np.where(half.max(1) >= np.float32(surer), 1, 0))
+    assert set(want) == {0, 1, 2}
+    scores = auto({"quarter": sure, "half": surer})
+    assert scores.thin.tolist() == want.tolist()
+    assert same_bits(scores.values, np.choose(want[:, None], [full, half, quarter]))
+    assert auto({"half": surer}).thin.tolist() == np.where(half.max(1) >= np.float32(surer), 1, 0).tolist()
+    assert set(auto({}).thin) == {0}
+    assert set(auto(0).thin) == {2}
+
+
 def test_gate_skips_windows_in_which_nothing_is_loud():
     model = kwsrt.load()
     rng = np.random.default_rng(1)
