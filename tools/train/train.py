@@ -233,7 +233,7 @@ class Run:
         effort = f"{epochs} epochs of {stage.samples}, {seconds / 60:.0f} min, processes: {self.team.size}"
         train = {
             **self.provenance,
-            "recipe": {**dataclasses.asdict(stage), "mix": dataclasses.asdict(self.mix)},
+            "recipe": {**told(stage), "mix": dataclasses.asdict(self.mix)},
             "history": [*self.history, f"{stage.name} ({effort})"],
             "epochs": epochs,
             "samples": epochs * (stage.samples // stage.batch) * stage.batch,
@@ -305,6 +305,13 @@ class Run:
         if own is not None and shown is not None:
             total = total + stage.hidden_weight * hidden_loss(own["full"], shown["full"], stage.hidden)
         return total
+
+
+def told(stage: Stage) -> dict[str, Any]:
+    """What a checkpoint says of its stage: what differs from the defaults, and where it comes from."""
+    plain = dataclasses.asdict(Stage("", stage.planes, stage.epochs))
+    always = ("planes", "samples", "init", "teachers")
+    return {key: value for key, value in dataclasses.asdict(stage).items() if key in always or value != plain[key]}
 
 
 def levels_added(state: dict[str, Tensor], has: list[str], wanted: list[str]) -> dict[str, Tensor]:
