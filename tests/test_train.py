@@ -167,6 +167,39 @@ def test_network(planes):
     assert "blocks.0.memory.norm.half.weight" not in names
 
 
+@pytest.mark.parametrize("planes", [0, 2])
+def test_a_causal_network_knows_no_future(planes):
+    torch.manual_seed(planes)
+    settings = {"causal": True, "steps": 8, "frames": 41}
+    model = Network({**default_config(planes), **settings}, 12)
+    features = torch.randint(-127, 128, (3, 41 + 16, 32), dtype=torch.int8)
+    if planes:
+        model.calibrate(features)
+    model.eval()
+    shown, changed, short = ({} for _ in range(3))
+    logits = model(features, hidden=shown)
+    later = features.clone()
+    later[:, 41:] += 1  # step 7 sees frames 28 to 40
+    model(later, hidden=changed)
+    model(features[:, :41], hidden=short)
+    for level, blocks in shown.items():
+        assert blocks[-1].shape == (3, 12, 128)
+        assert torch.equal(blocks[-1][:, :8], changed[level][-1][:, :8])
+        assert not torch.equal(blocks[-1][:, 8], changed[level][-1][:, 8])
+        assert torch.allclose(blocks[-1][:, :8], short[level][-1], atol=1e-4)
+    assert all(values.shape == (3, 12) for values in logits.values())
+    assert torch.equal(model(features, "half")["half"], logits["half"])
+
+
+def test_causal_memory_is_a_sum_over_the_past():
+    torch.manual_seed(1)
+    q, weight = torch.randn(2, 7, 5), torch.randn(5, 3)
+    got = remember(q, weight, causal=True)
+    padded = torch.cat([torch.zeros(2, 2, 5), q], 1)
+    want = sum(padded[:, tap : tap + 7] * weight[:, tap] for tap in range(3))
+    assert torch.allclose(got, want, atol=1e-6)
+
+
 def fused_cases():
     """{name: (function of tensors, the tensors)}; every element-wise pass that fused.c takes over."""
     random = torch.Generator().manual_seed(5)
@@ -449,6 +482,26 @@ def test_tuning_leaves_the_signs_alone(clips, tmp_path):
     assert not torch.equal(before["blocks.1.memory.norm.full.weight"], after["blocks.1.memory.norm.full.weight"])
     assert not torch.equal(before["blocks.1.memory.act.threshold"], after["blocks.1.memory.act.threshold"])
     assert after["blocks.1.memory.norm.full.running_mean"].abs().max() == 0  # as rounding leaves it
+
+
+def test_a_word_lies_in_the_window_behind_the_lead():
+    """With nothing else to hear, all that is loud is within the frames behind the lead."""
+    config = data.DataConfig(lead=32, frames=41, strength=0.0)
+    augmenter = data.Augmenter(config, [], [])
+    clip = (0.3 * np.sin(np.arange(12000) * 0.3)).astype(np.float32)
+    rng = np.random.default_rng(2)
+    floor = augmenter.quantized(np.zeros(augmenter.lengths[0], np.float32)).max()
+    for _ in range(20):
+        features = augmenter.word(clip, rng)
+        assert features.shape == (32 + 41 + 8, 32)
+        loud = np.flatnonzero(features.max(1) > floor + 60)
+        assert 36 <= loud[0] < loud[-1] < 36 + 41
+        assert abs((loud[0] + loud[-1]) / 2 - (36 + 20)) < 6
+    before = data.Augmenter(config, [], [rng.standard_normal(160000).astype(np.float32)])
+    heard = np.array([before.word(clip, rng).max(1) > floor + 30 for _ in range(40)])
+    assert 8 < heard[:, :20].any(1).sum() < 32
+    assert data.DataConfig().key("recorded") == data.DataConfig(lead=0, talk=0.0).key("recorded")
+    assert data.DataConfig().key("recorded") != data.DataConfig(lead=4).key("recorded")
 
 
 def test_mix_adds_up(clips, tmp_path):

@@ -85,7 +85,8 @@ class DataConfig:
     suspects: list[str] = field(default_factory=list)  #: folders below root whose clips may hide a keyword
     labels: list[str] = field(default_factory=lambda: list(LABEL_SETS["12"]))
     frontend: dict[str, Any] = field(default_factory=dict)  #: options other than DEFAULT_FRONTEND's
-    frames: int = 32
+    frames: int = 32  #: of the window that a word lies in
+    lead: int = 0  #: frames before it, the past that a causal network remembers
     margin: int = 4  #: extra frames cached on each side
     target: int = 24000  #: augmented samples wanted per keyword
     unknown_target: int = 16000  #: the same, per word of the unknown class
@@ -109,11 +110,17 @@ class DataConfig:
         """Features of a frame."""
         return int(self.frontend["n_mfcc"] or self.frontend["bins"])
 
+    @property
+    def span(self) -> int:
+        """Frames that the network gets in training."""
+        return self.lead + self.frames
+
     def key(self, part: str) -> str:
         """Hash over everything that changes a part's cached features: part name, dash, 16 hex digits."""
         values = {**asdict(self), "augmentation": AUGMENTATION}
-        if not self.talk:
-            del values["talk"]  # samples are those of before it was there
+        for later in ("talk", "lead"):
+            if not values[later]:
+                del values[later]  # samples are those of before it was there
         if part == "recorded":
             del values["voices"], values["voice_variants"]
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
@@ -266,11 +273,13 @@ class Augmenter:
     def __init__(self, config: DataConfig, noises: list[Array], speech: list[Array] | None = None):
         self.noises, self.speech, self.talk = noises, speech or [], config.talk
         window = config.frontend["window"]
-        frames = config.frames + 2 * config.margin
+        frames = config.span + 2 * config.margin
         #: hops of other lengths make a word slower or faster and leave its pitch alone; the first is the network's own
         self.frontends = [FrontEnd(**{**config.frontend, "hop": hop}) for hop in tempi(config.frontend["hop"])]
         #: samples of a canvas for each of them
         self.lengths = [(frames - 1) * frontend.hop + window for frontend in self.frontends]
+        #: samples of the lead for each of them
+        self.leads = [config.lead * frontend.hop for frontend in self.frontends]
         self.seen = (config.frames - 1) * config.frontend["hop"] + window
         self.strength = config.strength
 
@@ -290,6 +299,15 @@ class Augmenter:
             return canvas
         speech = random_cut(self.speech, len(canvas), rng)
         return canvas + speech * np.float32(loudness / levels(speech)[0] * 10 ** (-rng.uniform(0, 25) / 20))
+
+    def preceded(self, canvas: Array, end: int, loudness: float, rng: np.random.Generator) -> Array:
+        """In half of the cases that have a lead, speech that is over before `end`, -20 to 3 dB from `loudness`."""
+        if not self.speech or not self.leads[0] or rng.random() < 0.5:
+            return canvas
+        speech = random_cut(self.speech, int(rng.integers(end // 4, end + 1)), rng)
+        gain = loudness / levels(speech)[0] * 10 ** (rng.uniform(-20, 3) / 20)
+        canvas[end - len(speech) : end] += np.float32(gain) * speech
+        return canvas
 
     def quantized(self, canvas: Array, tempo: int = 0) -> Array:
         """Features of float32 samples as a 16-bit recording would give them."""
@@ -330,18 +348,22 @@ class Augmenter:
         tempo = int(rng.integers(len(self.frontends))) if rng.random() < 0.5 * self.strength else 0
         length, clip_length = self.lengths[tempo], len(clip)
         clip = self.changed(clip, rng)
-        start = (length - min(len(clip), clip_length)) // 2 + int(rng.integers(-480, 481))
+        lead = self.leads[tempo]
+        start = lead + (length - lead - min(len(clip), clip_length)) // 2 + int(rng.integers(-480, 481))
         loudness = levels(clip)[0]
-        return self.finish(self.overheard(self.place(clip, start, length, rng), loudness, rng), loudness, rng, tempo)
+        canvas = self.preceded(self.place(clip, start, length, rng), min(start, lead), loudness, rng)
+        return self.finish(self.overheard(canvas, loudness, rng), loudness, rng, tempo)
 
     def partial(self, clip: Array, rng: np.random.Generator) -> Array:
         """At most 35 % of a word (15 % at least), at the end or at the start of the window the network sees."""
         first, last = active_span(clip)
         visible = round((last - first) * rng.uniform(0.15, 0.35))
-        edge = (self.lengths[0] - self.seen) // 2
+        lead = self.leads[0]
+        edge = lead + (self.lengths[0] - lead - self.seen) // 2
         start = edge + self.seen - visible - first if rng.random() < 0.6 else edge + visible - last
         loudness = levels(clip)[0]
-        return self.finish(self.overheard(self.place(clip, start, self.lengths[0], rng), loudness, rng), loudness, rng)
+        canvas = self.preceded(self.place(clip, start, self.lengths[0], rng), max(0, min(start, lead)), loudness, rng)
+        return self.finish(self.overheard(canvas, loudness, rng), loudness, rng)
 
     def cut(self, recordings: list[Array], rng: np.random.Generator) -> Array:
         """A second of continuous speech."""
@@ -450,7 +472,7 @@ def _training_part(config: DataConfig, part: str, cache: Path, workers: int, log
     if not folder.exists():
         plan = _plan(config, part)
         counts = np.array([job[2] for job in plan])
-        total, frames = int(counts.sum()), config.frames + 2 * config.margin
+        total, frames = int(counts.sum()), config.span + 2 * config.margin
         log(f"making {total} samples of {len(plan)} sources in {folder}")
         unfinished = folder.with_name(folder.name + f".{os.getpid()}.tmp")
         unfinished.mkdir(parents=True)

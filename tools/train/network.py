@@ -200,8 +200,12 @@ class Block(nn.Module):
         return [self.memory, self.expand, self.project]
 
 
-def remember(q: Tensor, weight: Tensor) -> Tensor:
-    """Each channel's weighted sum over neighbouring times (zeros outside): q [n, t, c], weight [c, taps]."""
+def remember(q: Tensor, weight: Tensor, causal: bool = False) -> Tensor:
+    """Each channel's weighted sum over neighbouring times (zeros outside): q [n, t, c], weight [c, taps].
+
+    A causal one sees the time itself and those before it."""
+    if causal:
+        return remember(F.pad(q, (0, 0, weight.shape[1] // 2, 0)), weight)[:, : q.shape[1]]
     if fused.usable(q):
         return fused.Remember.apply(q, weight)
     taps, steps = weight.shape[1], q.shape[1]
@@ -230,6 +234,8 @@ class Network(nn.Module):
             raise ValueError(f"network {config!r}")
         self.config = config
         planes, width, levels = config["planes"], config["width"], config["levels"]
+        self.causal = config.get("causal", False)
+        self.steps = config["steps"] if self.causal else config["frames"] // 4  #: that the classifier sees
         first, second = config["conv1"], config["conv2"]
         self.levels = levels
         self.conv1 = Layer((first, 1, 5, 5), planes, method, kind="int8")
@@ -239,7 +245,7 @@ class Network(nn.Module):
             Block(config, method, [name for name, run in levels.items() if i in run and not config.get("shared_norms")])
             for i in range(config["blocks"])
         )
-        self.classifier = Classifier(classes, width * config["frames"] // 4, planes, levels)
+        self.classifier = Classifier(classes, width * self.steps, planes, levels)
         for layer in self.modules():
             if isinstance(layer, Layer) and layer.kind == "binary" and not binary_weights:
                 layer.kind = "float"
@@ -254,17 +260,18 @@ class Network(nn.Module):
         return y
 
     def _stem(self, features: Tensor) -> Tensor:
-        """Features [n, t, f] to [n, t/4, width]."""
+        """Features [n, t, f] to [n, steps, width]: t/4 steps; where causal, those that see nothing beyond the ends."""
+        padding = (0 if self.causal else 2, 2)
         x = features.to(self.conv1.weight.dtype).unsqueeze(1)
-        z = F.conv2d(x, self.conv1.effective_weight(), stride=2, padding=2).permute(0, 2, 3, 1)
+        z = F.conv2d(x, self.conv1.effective_weight(), stride=2, padding=padding).permute(0, 2, 3, 1)
         q = quantized(self.conv2, self._finish(self.conv1, z)).permute(0, 3, 1, 2)
-        z = F.conv2d(q, self.conv2.effective_weight(), stride=2, padding=2).permute(0, 2, 3, 1)
+        z = F.conv2d(q, self.conv2.effective_weight(), stride=2, padding=padding).permute(0, 2, 3, 1)
         q = quantized(self.fc1, self._finish(self.conv2, z)).flatten(2)
         return self._finish(self.fc1, F.linear(q, self.fc1.effective_weight()))
 
     def _run(self, block: Block, weights: list[Tensor], x: Tensor, level: str) -> Tensor:
         """One block on x [n, t, width]."""
-        z = remember(quantized(block.memory, x), weights[0])
+        z = remember(quantized(block.memory, x), weights[0], self.causal)
         m = self._finish(block.memory, z, level, x)
         y = self._finish(block.expand, F.linear(quantized(block.expand, m), weights[1]), level)
         return self._finish(block.project, F.linear(quantized(block.project, y), weights[2]), level, m)
@@ -294,7 +301,7 @@ class Network(nn.Module):
                 x = self._run(self.blocks[i], weights[i], x, level)
                 if hidden is not None:
                     hidden.setdefault(level, []).append(x)
-            logits[level] = self.classifier(x.flatten(1), head, level)
+            logits[level] = self.classifier(x[:, -self.steps :].flatten(1), head, level)
         return logits
 
     def calibrate(self, features: Tensor) -> None:

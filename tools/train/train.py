@@ -73,8 +73,12 @@ class Run:
         log.info("%d training samples, validation %s, %d processes", len(self.samples), counts, self.team.size)
 
     def batch(self, chosen: Tensor, random: torch.Generator) -> Tensor:
-        """Augmented features [n, frames, bins] of the samples with the numbers `chosen` [n]."""
-        x = augment(self.features[chosen], self.slack[chosen], self.settings.frames, random, self.cepstra)
+        """Augmented features [n, frames, bins] of the samples with the numbers `chosen` [n].
+
+        A batch in four lacks the lead, where there is one: as a stream begins."""
+        x = augment(self.features[chosen], self.slack[chosen], self.settings.span, random, self.cepstra)
+        if self.settings.lead and torch.rand((), generator=random) < 0.25:
+            x = x[:, self.settings.lead :]
         return x.to(self.device)
 
     def suspects(self, stage: Stage, model: Network) -> data.Array:
@@ -124,7 +128,7 @@ class Run:
         if not len(numbers):
             return np.zeros((0, len(self.labels)), np.float32)
         margin = self.settings.margin
-        seen = self.samples.features[numbers, margin : margin + self.settings.frames]
+        seen = self.samples.features[numbers, margin : margin + self.settings.span]
         return np.asarray(predict(model, seen, self.device, only="full")["full"].softmax(1).numpy())
 
     def start(self, stage: Stage) -> Network:
