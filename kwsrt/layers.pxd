@@ -5,6 +5,7 @@ from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t
 cdef extern from "kernels/kernels.h" nogil:
     enum:
         KWS_MAX_INPUTS
+        KWS_MOST_TAPS
 
     ctypedef struct kws_bgemm_args:
         const uint8_t *weights

@@ -472,6 +472,8 @@ cdef class Memory:
         signs = np.asarray(signs)
         if signs.ndim != 2 or signs.size == 0 or signs.shape[1] % 2 == 0 or not np.isin(signs, (-1, 1)).all():
             raise OptionError("memory weights are (channels, taps) of +1 and -1, with an odd number of taps")
+        if signs.shape[1] > KWS_MOST_TAPS:
+            raise OptionError(f"a memory has at most {KWS_MOST_TAPS} taps, got {signs.shape[1]}")
         cdef list kept = [np.ascontiguousarray(signs.T, dtype=np.int8)]
         cdef const int8_t[:, ::1] weights = kept[0]
         self.kernels = kernels or Kernels()

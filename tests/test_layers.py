@@ -235,7 +235,7 @@ def test_images_of_wrong_shapes(shape):
 # --- memory --------------------------------------------------------------------------------------------------------
 
 @PLANES
-@given(steps=st.integers(1, 20), channels=st.integers(1, 140), half=st.integers(0, 6), seed=SEEDS)
+@given(steps=st.integers(1, 20), channels=st.integers(1, 140), half=st.integers(0, 15), seed=SEEDS)
 @settings(max_examples=40, deadline=None)
 def test_memory(planes, steps, channels, half, seed):
     rng = np.random.default_rng(seed)
@@ -246,7 +246,8 @@ def test_memory(planes, steps, channels, half, seed):
         assert same_bits(Memory(signs, kernels=kernels, **options)(x), want), isa
 
 
-@pytest.mark.parametrize("signs", [np.ones((4, 4)), np.ones(5), np.ones((0, 5)), np.zeros((4, 5)), np.full((4, 5), 2)],
+@pytest.mark.parametrize("signs", [np.ones((4, 4)), np.ones(5), np.ones((0, 5)), np.zeros((4, 5)), np.full((4, 5), 2),
+                                   np.ones((4, 33))],
                          ids=str)
 def test_signs_that_no_memory_takes(signs):
     with pytest.raises(OptionError):

@@ -6,26 +6,6 @@
  */
 #define KWS_FUNCTION(op) KWS_NAME(op, KWS_ISA_SUFFIX)
 
-void KWS_FUNCTION(levels)(const kws_quantizer *quantizer, const float *restrict x, int32_t rows, int32_t channels,
-                          int8_t *restrict q)
-{
-    const float *restrict threshold = quantizer->threshold;
-    const float scale = quantizer->scale;
-    const int two = quantizer->planes == 2;
-    for (int32_t row = 0; row < rows; ++row, x += channels, q += channels) {
-        if (two) {
-            for (int32_t c = 0; c < channels; ++c) {
-                float d = x[c] - threshold[c];
-                q[c] = (int8_t)(-3 + 2 * ((d >= -scale) + (d >= 0.0f) + (d >= scale)));
-            }
-        } else {
-            for (int32_t c = 0; c < channels; ++c) {
-                q[c] = (int8_t)(-1 + 2 * (x[c] - threshold[c] >= 0.0f));
-            }
-        }
-    }
-}
-
 void KWS_FUNCTION(staircase)(const kws_staircase *stairs, const int16_t *restrict sums, int32_t rows, int32_t outputs,
                              int8_t *restrict q)
 {
@@ -43,25 +23,6 @@ void KWS_FUNCTION(staircase)(const kws_staircase *stairs, const int16_t *restric
             for (int32_t o = 0; o < outputs; ++o) {
                 int16_t n = (int16_t)(sums[o] * sign[o]);
                 q[o] = (int8_t)(-1 + 2 * (n >= step0[o]));
-            }
-        }
-    }
-}
-
-void KWS_FUNCTION(memory)(const int8_t *restrict weights, int32_t taps, const int8_t *restrict q, int32_t steps,
-                          int32_t channels, int16_t *restrict sums)
-{
-    int32_t padded = kws_padded_outputs(channels);
-    for (int32_t t = 0; t < steps; ++t, sums += padded) {
-        int32_t first = t < taps / 2 ? taps / 2 - t : 0;
-        int32_t last = steps - t + taps / 2 < taps ? steps - t + taps / 2 : taps;
-        for (int32_t c = 0; c < channels; ++c) {
-            sums[c] = 0;
-        }
-        for (int32_t j = first; j < last; ++j) {
-            const int8_t *restrict w = weights + j * channels, *restrict column = q + (t + j - taps / 2) * channels;
-            for (int32_t c = 0; c < channels; ++c) {
-                sums[c] = (int16_t)(sums[c] + w[c] * column[c]);
             }
         }
     }

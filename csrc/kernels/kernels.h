@@ -18,6 +18,7 @@
 
 enum {
     KWS_MAX_INPUTS = 8192, /* 3 * inputs stays inside int16 */
+    KWS_MOST_TAPS = 31,    /* of a memory: 3 * taps stays inside int8 */
     KWS_OUTPUT_BLOCK = 16
 };
 

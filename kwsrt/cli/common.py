@@ -38,8 +38,8 @@ def add_model_options(parser: argparse.ArgumentParser, thin: str = "full") -> No
     parser.add_argument("--model", default=DEFAULT_MODEL, metavar="MODEL",
                         help=f"a .kws file, or the name of a bundled model (default: {DEFAULT_MODEL})")
     parser.add_argument("--thin", default=thin, metavar="LEVEL",
-                        help="thinning level: full, or half, quarter: faster, a little less accurate; or auto: deeper "
-                             f"ones only where a thinner one is not sure (default: {thin})")
+                        help="a thinning level of the model, full or such as half and quarter: faster, a little less "
+                             f"accurate; or auto: deeper ones only where a thinner one is not sure (default: {thin})")
 
 
 def add_detector_options(parser: argparse.ArgumentParser) -> None:
