@@ -41,7 +41,7 @@ cdef extern from "kernels/kernels.h" nogil:
                        int8_t *q) noexcept nogil
         void (*staircase)(const kws_staircase *stairs, const int16_t *sums, int32_t rows, int32_t outputs,
                           int8_t *q) noexcept nogil
-        void (*memory)(const int8_t *weights, int32_t taps, const int8_t *q, int32_t steps, int32_t channels,
+        void (*memory)(const int8_t *weights, const int8_t *q, int32_t taps, int32_t channels,
                        int16_t *sums) noexcept nogil
         void (*affine)(const kws_epilogue *epilogue, const int16_t *sums, const float *residual, int32_t rows,
                        int32_t outputs, float *y) noexcept nogil

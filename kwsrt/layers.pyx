@@ -455,8 +455,13 @@ cdef ScratchSize memory_scratch(const MemoryLayer *layer, int32_t steps) noexcep
 
 cdef void memory_run(const kws_kernels *k, const MemoryLayer *layer, const float *x, int32_t steps, Scratch scratch,
                      float *y) noexcept nogil:
-    k.levels(&layer.quantizer, x, steps, layer.channels, scratch.q)
-    k.memory(layer.weights, layer.taps, scratch.q, steps, layer.channels, scratch.sums)
+    cdef int32_t channels = layer.channels, padded = kws_padded_outputs(layer.channels), half = layer.taps // 2
+    cdef int32_t t, first, last
+    k.levels(&layer.quantizer, x, steps, channels, scratch.q)
+    for t in range(steps):
+        first, last = max(0, half - t), min(layer.taps, steps + half - t)
+        k.memory(layer.weights + first * channels, scratch.q + (t + first - half) * channels, last - first, channels,
+                 scratch.sums + t * padded)
     k.affine(&layer.epilogue, scratch.sums, x, steps, layer.channels, y)
 
 

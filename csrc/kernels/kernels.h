@@ -70,7 +70,7 @@ typedef struct {
  *   pack        codes from q
  *   levels      q from float activations
  *   staircase   q from integer sums (rows of padded outputs)
- *   memory      sums[t][c] = sum_j w[j][c] * q[t + j - taps/2][c], nothing beyond the ends
+ *   memory      sums[c] = sum_j w[j][c] * q[j][c]: one step of a memory, or of the taps of it that lie in the window
  *   affine      float activations from integer sums (rows of padded outputs); residual may be NULL
  *   conv        the first convolution: image to float activations [out_height][out_width][outputs]
  *   to_int8     q = clip(rint(x * inverse_scale), -127, 127)
@@ -84,8 +84,7 @@ typedef struct {
     OP(void, pack, (const int8_t *q, int32_t rows, int32_t inputs, int32_t planes, uint8_t *codes))                    \
     OP(void, levels, (const kws_quantizer *quantizer, const float *x, int32_t rows, int32_t channels, int8_t *q))      \
     OP(void, staircase, (const kws_staircase *stairs, const int16_t *sums, int32_t rows, int32_t outputs, int8_t *q))  \
-    OP(void, memory, (const int8_t *weights, int32_t taps, const int8_t *q, int32_t steps, int32_t channels,           \
-                      int16_t *sums))                                                                                  \
+    OP(void, memory, (const int8_t *weights, const int8_t *q, int32_t taps, int32_t channels, int16_t *sums))          \
     OP(void, affine, (const kws_epilogue *epilogue, const int16_t *sums, const float *residual, int32_t rows,          \
                       int32_t outputs, float *y))                                                                      \
     OP(void, conv, (const kws_conv_args *args, const float *image, float *y))                                          \

@@ -1,4 +1,4 @@
-/* memory_avx2.c - the memory convolution over time with AVX2: VPSIGNB multiplies 32 activations by weights of +1 and -1
+/* memory_avx2.c - one step of a memory with AVX2: VPSIGNB multiplies 32 activations by weights of +1 and -1
  * (1 cycle, 2 a cycle on Haswell and Zen 3), and a channel's taps add up in a byte.
  *
  * Overflow: |q| <= 3, so a byte holds the sum of KWS_MOST_TAPS = 31 taps, 93; only then are the sums widened.
@@ -11,8 +11,7 @@
 
 KWS_TARGET_BEGIN("avx2")
 
-/* sums[c] = sum_j w[j][c] * q[j][c] over the `taps` rows that lie within the window. */
-static inline void step(const int8_t *weights, const int8_t *q, int32_t taps, int32_t channels, int16_t *sums)
+void kws_memory_avx2(const int8_t *weights, const int8_t *q, int32_t taps, int32_t channels, int16_t *sums)
 {
     int32_t c = 0;
     for (; c + 32 <= channels; c += 32) {
@@ -32,17 +31,6 @@ static inline void step(const int8_t *weights, const int8_t *q, int32_t taps, in
         for (int32_t j = 0; j < taps; ++j) {
             sums[c] = (int16_t)(sums[c] + weights[j * channels + c] * q[j * channels + c]);
         }
-    }
-}
-
-void kws_memory_avx2(const int8_t *weights, int32_t taps, const int8_t *q, int32_t steps, int32_t channels,
-                     int16_t *sums)
-{
-    int32_t padded = kws_padded_outputs(channels);
-    for (int32_t t = 0; t < steps; ++t, sums += padded) {
-        int32_t first = t < taps / 2 ? taps / 2 - t : 0;
-        int32_t last = steps - t + taps / 2 < taps ? steps - t + taps / 2 : taps;
-        step(weights + first * channels, q + (t + first - taps / 2) * channels, last - first, channels, sums);
     }
 }
 
