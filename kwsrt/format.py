@@ -22,9 +22,11 @@ Manifest
 name, labels: strings. threshold: 0 to 1, from which a detection is reported (0.8 where it is missing). frontend:
 options of kwsrt.frontend.FrontEnd. network: family "dfsmn"; frames, bins: input size; conv1, conv2, width, hidden:
 channels; blocks; taps of a memory; planes: 1 or 2 activation planes; levels: thinning levels, name -> indices of the
-blocks that run. clear: 0 to 1, the best score from which on thin="auto" runs no deeper level, or {level: score} of the
-levels that it runs before the first (0.85 for all where it is missing). verify: number of input/score vectors that the
-file carries. training, accuracy, licence, provenance: what a user should know, in any form.
+blocks that run. Where causal is true, memories look back, convolutions are not padded in time, and the classifier sees
+`steps` steps of four frames: frames is 4 * steps + 9. clear: 0 to 1, the best score from which on thin="auto" runs no
+deeper level, or {level: score} of the levels that it runs before the first (0.85 for all where it is missing). verify:
+number of input/score vectors that the file carries. training, accuracy, licence, provenance: what a user should know,
+in any form.
 
 Tensors
 -------
@@ -94,7 +96,7 @@ def tensor_specs(network: Mapping[str, Any], classes: int, vectors: int) -> list
     """The tensors of a file, in order, for a valid `network` part of a manifest."""
     conv1, conv2, width, hidden = (network[key] for key in ("conv1", "conv2", "width", "hidden"))
     frames, bins, blocks, taps, levels = (network[key] for key in ("frames", "bins", "blocks", "taps", "levels"))
-    steps, bands = frames // 4, bins // 4
+    steps, bands = network["steps"] if network.get("causal") else frames // 4, bins // 4
     specs: list[TensorSpec] = []
 
     def add(name: str, dtype: str, *shape: int) -> None:
@@ -267,7 +269,12 @@ def _check_manifest(manifest: Any) -> None:
     _require(isinstance(network, dict) and network.get("family") == "dfsmn",
              f"network family {network.get('family') if isinstance(network, dict) else network!r}; upgrade kwsrt?")
     assert isinstance(network, dict)
-    for key, low, high, multiple in (("frames", 8, 1024, 4), ("bins", 8, 256, 4), ("conv1", 4, 256, 4),
+    causal = network.get("causal", False)
+    _require(isinstance(causal, bool), "network.causal")
+    if causal:
+        _require(_is_count(network.get("steps"), 2, 256) and network.get("frames") == 4 * network["steps"] + 9,
+                 "network.steps, of four frames each, and nine frames more")
+    for key, low, high, multiple in (("frames", 8, 1024, 1 if causal else 4), ("bins", 8, 256, 4), ("conv1", 4, 256, 4),
                                      ("conv2", 4, 256, 4), ("width", 4, 1024, 1), ("hidden", 4, 4096, 1),
                                      ("blocks", 1, 64, 1), ("taps", 1, 31, 1), ("planes", 1, 2, 1)):
         _require(_is_count(network.get(key), low, high, multiple), f"network.{key} = {network.get(key)!r}")

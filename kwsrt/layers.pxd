@@ -75,18 +75,20 @@ cdef struct LinearLayer:
 
 cdef struct ConvLayer:
     LinearLayer linear           # inputs: kernel * kernel * channels
-    int32_t height, width, channels, kernel, stride, pad, out_height, out_width
+    int32_t height, width, channels, kernel, stride, pad_rows, pad_columns, out_height, out_width
     const int16_t *correction    # [positions][padded outputs]: takes the padded taps out of the sum
 
 cdef struct MemoryLayer:
     const int8_t *weights        # [taps][channels], +1 or -1
     int32_t taps, channels
+    int32_t before               # taps that see the past
     kws_quantizer quantizer
     kws_epilogue epilogue
 
 cdef struct InputLayer:
     kws_conv_args conv
-    int32_t height, width, pad   # of the unpadded image
+    int32_t height, width        # of the unpadded image
+    int32_t pad_rows, pad_columns
 
 cdef struct ClassifierLayer:
     const int8_t *weights        # [outputs][inputs]
@@ -147,8 +149,10 @@ cdef void input_run(const kws_kernels *k, const InputLayer *layer, const int8_t 
                     float *y) noexcept nogil
 cdef void classifier_run(const kws_kernels *k, const ClassifierLayer *layer, const float *x, int8_t *q, int32_t *sums,
                          float *logits) noexcept nogil
+cdef void classifier_sums(const kws_kernels *k, const ClassifierLayer *layer, const int8_t *q, int32_t *sums,
+                          float *logits) noexcept nogil
 cdef void softmax(const float *logits, int32_t count, float *scores) noexcept nogil
 cdef ScratchSize linear_scratch(const LinearLayer *layer, int32_t rows) noexcept nogil
-cdef ScratchSize conv_scratch(const ConvLayer *layer) noexcept nogil
+cdef ScratchSize conv_scratch(const ConvLayer *layer, int32_t rows, int32_t out_rows) noexcept nogil
 cdef ScratchSize memory_scratch(const MemoryLayer *layer, int32_t steps) noexcept nogil
 cdef ScratchSize larger(ScratchSize a, ScratchSize b) noexcept nogil

@@ -332,9 +332,9 @@ cdef class Staircase:
 
 # --- binary 2-D convolution ----------------------------------------------------------------------------------------
 
-cdef ScratchSize conv_scratch(const ConvLayer *layer) noexcept nogil:
-    cdef int32_t pixels = layer.height * layer.width * layer.channels
-    cdef int32_t positions = layer.out_height * layer.out_width
+cdef ScratchSize conv_scratch(const ConvLayer *layer, int32_t rows, int32_t out_rows) noexcept nogil:
+    cdef int32_t pixels = rows * layer.width * layer.channels
+    cdef int32_t positions = out_rows * layer.out_width
     cdef ScratchSize size = linear_scratch(&layer.linear, positions)
     # The image's own codes stand behind the patches.
     size.q, size.codes = pixels, size.codes + kws_code_bytes(pixels)
@@ -349,10 +349,10 @@ cdef void _gather_patches(const ConvLayer *layer, const uint8_t *image, int32_t 
     for oy in range(first_row, first_row + rows):
         for ox in range(layer.out_width):
             memset(patches, 0, patch_bytes)
-            x = ox * layer.stride - layer.pad
+            x = ox * layer.stride - layer.pad_columns
             first, last = max(0, -x), min(layer.kernel, layer.width - x)
             for ky in range(layer.kernel):
-                y = oy * layer.stride - layer.pad + ky
+                y = oy * layer.stride - layer.pad_rows + ky
                 if 0 <= y < layer.height and first < last:
                     memcpy(patches + ky * row_bytes + first * pixel, image + (y * layer.width + x + first) * pixel,
                            (last - first) * pixel)
@@ -394,22 +394,26 @@ cdef class BinaryConv2d:
     Parameters
     ----------
     weights : PackedWeights with inputs in the order (row, column, channel) of the kernel.
-    height, width, channels : of the input, channels a multiple of 4. kernel, stride, pad : pixels.
+    height, width, channels : of the input, channels a multiple of 4. kernel, stride, pad : pixels; pad one number, or one
+        for rows and one for columns.
     threshold (per channel), scale, planes, a, b, slope : as BinaryLinear.
     """
 
-    def __init__(self, weights, *, int height, int width, int channels, int kernel, int stride, int pad,
+    def __init__(self, weights, *, int height, int width, int channels, int kernel, int stride, pad,
                  threshold, float scale, int planes, a, b, slope):
         cdef list kept = [weights]
         cdef ConvLayer *layer = &self.layer
-        if min(height, width, kernel, stride) < 1 or channels < 4 or channels % 4 or not 0 <= pad < kernel:
+        layer.pad_rows, layer.pad_columns = np.broadcast_to(pad, 2).tolist()
+        cdef bint fits = 0 <= min(layer.pad_rows, layer.pad_columns) and max(layer.pad_rows, layer.pad_columns) < kernel
+        if min(height, width, kernel, stride) < 1 or channels < 4 or channels % 4 or not fits:
             raise OptionError("a binary convolution needs a multiple of 4 channels and 0 <= pad < kernel")
-        if weights.inputs != kernel * kernel * channels or min(height, width) + 2 * pad < kernel:
+        if (weights.inputs != kernel * kernel * channels
+                or min(height + 2 * layer.pad_rows, width + 2 * layer.pad_columns) < kernel):
             raise OptionError(f"{weights.inputs} inputs do not fit a {kernel}x{kernel} kernel over {channels} channels")
         layer.height, layer.width, layer.channels = height, width, channels
-        layer.kernel, layer.stride, layer.pad = kernel, stride, pad
-        layer.out_height = (height + 2 * pad - kernel) // stride + 1
-        layer.out_width = (width + 2 * pad - kernel) // stride + 1
+        layer.kernel, layer.stride = kernel, stride
+        layer.out_height = (height + 2 * layer.pad_rows - kernel) // stride + 1
+        layer.out_width = (width + 2 * layer.pad_columns - kernel) // stride + 1
         self.kernels = weights.kernels
         layer.linear.product = kws_bgemm_args(weights=_bytes(weights.data), inputs=weights.inputs,
                                               outputs=weights.outputs, planes=planes)
@@ -429,9 +433,9 @@ cdef class BinaryConv2d:
         correction = np.zeros((layer.out_height, layer.out_width, kws_padded_outputs(outputs)), np.int32)
         taps = np.arange(layer.kernel)
         for oy in range(layer.out_height):
-            rows = oy * layer.stride - layer.pad + taps
+            rows = oy * layer.stride - layer.pad_rows + taps
             for ox in range(layer.out_width):
-                columns = ox * layer.stride - layer.pad + taps
+                columns = ox * layer.stride - layer.pad_columns + taps
                 inside = np.outer((rows >= 0) & (rows < layer.height), (columns >= 0) & (columns < layer.width))
                 correction[oy, ox, :outputs] = -lowest * (per_tap * ~inside).sum((1, 2))
         return correction.astype(np.int16).reshape(-1)
@@ -442,7 +446,7 @@ cdef class BinaryConv2d:
         cdef const float[:, :, ::1] image = _activations(x, (layer.height, layer.width, layer.channels))
         y = np.empty((layer.out_height, layer.out_width, layer.linear.product.outputs), np.float32)
         cdef float[:, :, ::1] out = y
-        cdef _OwnScratch own = _scratch(conv_scratch(layer))
+        cdef _OwnScratch own = _scratch(conv_scratch(layer, layer.height, layer.out_height))
         conv_run(self.kernels.table, layer, &image[0, 0, 0], own.scratch, &out[0, 0, 0])
         return y
 
@@ -455,25 +459,27 @@ cdef ScratchSize memory_scratch(const MemoryLayer *layer, int32_t steps) noexcep
 
 cdef void memory_run(const kws_kernels *k, const MemoryLayer *layer, const float *x, int32_t steps, Scratch scratch,
                      float *y) noexcept nogil:
-    cdef int32_t channels = layer.channels, padded = kws_padded_outputs(layer.channels), half = layer.taps // 2
+    cdef int32_t channels = layer.channels, padded = kws_padded_outputs(layer.channels), before = layer.before
     cdef int32_t t, first, last
     k.levels(&layer.quantizer, x, steps, channels, scratch.q)
     for t in range(steps):
-        first, last = max(0, half - t), min(layer.taps, steps + half - t)
-        k.memory(layer.weights + first * channels, scratch.q + (t + first - half) * channels, last - first, channels,
+        first, last = max(0, before - t), min(layer.taps, steps + before - t)
+        k.memory(layer.weights + first * channels, scratch.q + (t + first - before) * channels, last - first, channels,
                  scratch.sums + t * padded)
     k.affine(&layer.epilogue, scratch.sums, x, steps, layer.channels, y)
 
 
 cdef class Memory:
-    """The memory of an FSMN: a depthwise convolution over time, y = prelu(a * sum_j w[c][j] * q[t+j-taps//2][c] + b) + x.
+    """The memory of an FSMN: a depthwise convolution over time, y = prelu(a * sum_j w[c][j] * q[t+j-taps//2][c] + b) + x;
+    a causal one looks back alone, at q[t+j-taps+1][c].
 
     Parameters
     ----------
     signs : int8 (channels, taps) of +1 and -1, an odd number of taps. The rest as BinaryLinear, per channel.
     """
 
-    def __init__(self, signs, *, threshold, float scale, int planes, a, b, slope, Kernels kernels=None):
+    def __init__(self, signs, *, threshold, float scale, int planes, a, b, slope, bint causal=False,
+                 Kernels kernels=None):
         signs = np.asarray(signs)
         if signs.ndim != 2 or signs.size == 0 or signs.shape[1] % 2 == 0 or not np.isin(signs, (-1, 1)).all():
             raise OptionError("memory weights are (channels, taps) of +1 and -1, with an odd number of taps")
@@ -484,6 +490,7 @@ cdef class Memory:
         self.kernels = kernels or Kernels()
         self.layer.weights = &weights[0, 0]
         self.layer.channels, self.layer.taps = <int32_t>signs.shape[0], <int32_t>signs.shape[1]
+        self.layer.before = self.layer.taps - 1 if causal else self.layer.taps // 2
         self.layer.quantizer = _quantizer(kept, threshold, scale, planes, self.layer.channels)
         self.layer.epilogue = _epilogue(kept, a, b, slope, self.layer.channels)
         self._kept = kept
@@ -504,7 +511,7 @@ cdef class Memory:
 cdef void input_rows(const kws_kernels *k, const InputLayer *layer, const int8_t *features, int32_t first, int32_t rows,
                      float *image, float *y) noexcept nogil:
     cdef kws_conv_args args = layer.conv
-    cdef int32_t padded = args.width, top = first * args.stride - layer.pad, i, row, column
+    cdef int32_t padded = args.width, top = first * args.stride - layer.pad_rows, i, row, column
     cdef int32_t used = (rows - 1) * args.stride + args.kernel
     args.out_height = rows
     memset(image, 0, sizeof(float) * used * padded)
@@ -512,7 +519,7 @@ cdef void input_rows(const kws_kernels *k, const InputLayer *layer, const int8_t
         row = top + i
         if 0 <= row < layer.height:
             for column in range(layer.width):
-                image[i * padded + layer.pad + column] = <float>features[row * layer.width + column]
+                image[i * padded + layer.pad_columns + column] = <float>features[row * layer.width + column]
     k.conv(&args, image, y)
 
 
@@ -526,25 +533,31 @@ cdef class InputConv2d:
 
     Parameters
     ----------
-    weights : int8 (kernel * kernel, outputs). height, width : of the input. stride, pad : pixels.
+    weights : int8 (kernel * kernel, outputs). height, width : of the input. stride, pad : pixels; pad one number, or one
+        for rows and one for columns.
     a, b, slope : per output.
     """
 
-    def __init__(self, weights, *, int height, int width, int stride, int pad, a, b, slope, Kernels kernels=None):
+    def __init__(self, weights, *, int height, int width, int stride, pad, a, b, slope, Kernels kernels=None):
         weights = np.asarray(weights)
         cdef int kernel = int(round(len(weights) ** 0.5)), outputs = weights.shape[1] if weights.ndim == 2 else 0
         if weights.dtype != np.int8 or outputs == 0 or kernel * kernel != len(weights) or kernel > 31:
             raise OptionError("input convolution weights are int8 (kernel * kernel, outputs)")
-        if min(height, width, stride) < 1 or not 0 <= pad < kernel or min(height, width) + 2 * pad < kernel:
+        cdef int rows, columns
+        rows, columns = np.broadcast_to(pad, 2).tolist()
+        if (min(height, width, stride) < 1 or min(rows, columns) < 0 or max(rows, columns) >= kernel
+                or min(height + 2 * rows, width + 2 * columns) < kernel):
             raise OptionError("input convolution: 0 <= pad < kernel <= size + 2 * pad, stride of 1 or more")
         padded = np.zeros((kernel * kernel, kws_padded_outputs(outputs)), np.float32)
         padded[:, :outputs] = weights
         cdef list kept = [padded]
         self.kernels = kernels or Kernels()
-        self.layer.height, self.layer.width, self.layer.pad = height, width, pad
+        self.layer.height, self.layer.width = height, width
+        self.layer.pad_rows, self.layer.pad_columns = rows, columns
         self.layer.conv = kws_conv_args(
-            weights=_floats(padded.reshape(-1)), width=width + 2 * pad, kernel=kernel, stride=stride, outputs=outputs,
-            out_height=(height + 2 * pad - kernel) // stride + 1, out_width=(width + 2 * pad - kernel) // stride + 1,
+            weights=_floats(padded.reshape(-1)), width=width + 2 * columns, kernel=kernel, stride=stride,
+            outputs=outputs, out_height=(height + 2 * rows - kernel) // stride + 1,
+            out_width=(width + 2 * columns - kernel) // stride + 1,
             epilogue=_epilogue(kept, a, b, slope, outputs))
         self._kept = kept
 
@@ -554,7 +567,7 @@ cdef class InputConv2d:
         cdef const int8_t[:, ::1] q = np.ascontiguousarray(features, dtype=np.int8)
         if q.shape[0] != layer.height or q.shape[1] != layer.width:
             raise OptionError(f"expected features of shape ({layer.height}, {layer.width})")
-        cdef float[::1] image = np.empty((layer.height + 2 * layer.pad) * layer.conv.width, np.float32)
+        cdef float[::1] image = np.empty((layer.height + 2 * layer.pad_rows) * layer.conv.width, np.float32)
         y = np.empty((layer.conv.out_height, layer.conv.out_width, layer.conv.outputs), np.float32)
         cdef float[:, :, ::1] out = y
         input_run(self.kernels.table, layer, &q[0, 0], &image[0], &out[0, 0, 0])
@@ -563,8 +576,13 @@ cdef class InputConv2d:
 
 cdef void classifier_run(const kws_kernels *k, const ClassifierLayer *layer, const float *x, int8_t *q, int32_t *sums,
                          float *logits) noexcept nogil:
-    cdef int32_t o
     k.to_int8(x, layer.inputs, layer.inverse_scale, q)
+    classifier_sums(k, layer, q, sums, logits)
+
+
+cdef void classifier_sums(const kws_kernels *k, const ClassifierLayer *layer, const int8_t *q, int32_t *sums,
+                          float *logits) noexcept nogil:
+    cdef int32_t o
     k.dense(layer.weights, q, layer.inputs, layer.outputs, sums)
     for o in range(layer.outputs):
         logits[o] = layer.a[o] * <float>sums[o]

@@ -124,7 +124,7 @@ class Listener:
 def listen(device: int | str | None = None, *, callback: Callable[[Detection], object] | None = None,
            model: Model | str | Path | None = None, thin: str = "auto",
            threshold: float | Mapping[str, float] | None = None, smoothing: int = 5, patience: int = 3,
-           refractory: float = 0.5, debounce: float = 0.0, stride: int = 2, gate: float | None = -70.0,
+           refractory: float = 0.5, debounce: float = 0.0, stride: int | None = None, gate: float | None = -70.0,
            reconnect: bool = False) -> Listener:
     """Hear keywords from a microphone.
 

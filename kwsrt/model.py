@@ -109,7 +109,7 @@ class Model:
         start = (len(samples) - self.window) // 2
         return self.frontend.quantized(samples[start:start + self.window])
 
-    def stream(self, *, thin: str = "full", stride: int = 2, gate: float | None = None) -> Stream:
+    def stream(self, *, thin: str = "full", stride: int | None = None, gate: float | None = None) -> Stream:
         """A new Stream: the state of one audio source, which yields the scores of a decision every `stride` frames.
 
         thin : thinning level, or "auto": the thinnest first, and deeper ones while its best score is not clear.
@@ -182,7 +182,7 @@ def default_model() -> Model:
 def detect(audio: ArrayLike | str | Path | Iterable[ArrayLike], *, sample_rate: float | None = None,
            model: Model | str | Path | None = None, thin: str = "full",
            threshold: float | Mapping[str, float] | None = None, smoothing: int = 5, patience: int = 3,
-           refractory: float = 0.5, debounce: float = 0.0, stride: int = 2,
+           refractory: float = 0.5, debounce: float = 0.0, stride: int | None = None,
            gate: float | None = None) -> Iterator[Detection]:
     """Hear keywords in audio of any length.
 

@@ -13,9 +13,21 @@ cdef struct Block:
 
 cdef struct Level:
     int32_t count
+    int32_t first                # its first block among those of all levels
     float clear                  # best score from which on "auto" runs no deeper level; LEFT_OUT: it does not run this one
     Block *blocks
     ClassifierLayer classifier
+
+# What one stream keeps of earlier decisions.
+cdef struct Past:
+    int64_t decisions            # that were made one after the other, without a gap
+    uint8_t *codes               # output rows of the first convolution, as the second one takes them
+    float *x[2]                  # what all levels start from: of the last two windows, or (causal) of the last steps
+    # the rest is a causal network's
+    int64_t steps                # since the first
+    int64_t taken[8]             # steps that each level has taken in
+    int8_t *columns              # of every block of every level, the quantised inputs of its memory
+    int8_t *ends                 # of every level, the classifier's quantised inputs
 
 # Every buffer of one inference.
 cdef struct Buffers:
@@ -31,16 +43,10 @@ cdef struct Buffers:
     int32_t *classifier_sums
     Scratch scratch
 
-# What one stream keeps of the layers before the blocks, which see much the same frames in the next decision.
-cdef struct Stem:
-    int64_t decisions            # that were made one after the other, without a gap
-    uint8_t *codes               # the first convolution's output rows, as the second one takes them
-    float *x[2]                  # the outputs of the last two decisions, even and odd ones
-
-cdef class StemCache:
+cdef class Kept:
     cdef void *_memory
     cdef size_t size             # bytes
-    cdef Stem stem
+    cdef Past past
 
 cdef class Workspace:
     cdef void *_memory
@@ -49,7 +55,8 @@ cdef class Workspace:
 
 cdef class Network:
     cdef readonly Kernels kernels
-    cdef readonly int32_t frames, bins, classes
+    cdef readonly int32_t frames, bins, classes, stride
+    cdef readonly bint causal
     cdef readonly tuple levels
     cdef dict _layers            # keeps alive what the structs of _levels point into
     cdef InputConv2d conv1
@@ -57,19 +64,24 @@ cdef class Network:
     cdef BinaryLinear fc1
     cdef Level *_levels
     cdef object _kept
-    cdef int32_t _count, _steps, _width, _hidden
+    cdef int32_t _count, _blocks, _steps, _width, _hidden, _taps
 
     cdef Workspace workspace(self)
-    cdef StemCache stem_cache(self)
-    cdef int32_t infer(self, int32_t level, const int8_t *features, Buffers *b, float *scores) noexcept nogil
-    cdef int32_t infer_next(self, int32_t level, const int8_t *features, int32_t stride, Stem *stem, Buffers *b,
+    cdef Kept kept(self)
+    cdef int32_t infer(self, int32_t level, const int8_t *features, Past *past, Buffers *b, float *scores) noexcept nogil
+    cdef int32_t infer_next(self, int32_t level, const int8_t *features, int32_t stride, Past *past, Buffers *b,
                             float *scores) noexcept nogil
-    cdef int32_t _finish(self, int32_t level, Buffers *b, float *scores) noexcept nogil
+    cdef int32_t _finish(self, int32_t level, Past *past, Buffers *b, float *scores) noexcept nogil
     cdef void _run_stem(self, const int8_t *features, Buffers *b) noexcept nogil
-    cdef void _next_stem(self, const int8_t *features, int32_t stride, Stem *stem, Buffers *b) noexcept nogil
+    cdef void _next_stem(self, const int8_t *features, int32_t stride, Past *past, Buffers *b) noexcept nogil
     cdef void _first_rows(self, const int8_t *features, int32_t first, int32_t rows, uint8_t *codes,
                           Buffers *b) noexcept nogil
     cdef int32_t _code_row(self) noexcept nogil
     cdef void _stem_rows(self, const uint8_t *codes, int32_t first, int32_t rows, float *x, Buffers *b) noexcept nogil
-    cdef void _run_level(self, int32_t level, Buffers *b, float *scores) noexcept nogil
-    cdef inline void _run_block(self, const kws_kernels *k, const Block *block, const float *x, Buffers *b) noexcept nogil
+    cdef void _take_steps(self, const int8_t *features, int32_t stride, Past *past, Buffers *b) noexcept nogil
+    cdef void _take_step(self, const int8_t *features, Past *past, Buffers *b) noexcept nogil
+    cdef void _forget(self, int32_t level, Past *past) noexcept nogil
+    cdef void _catch_up(self, int32_t level, Past *past, Buffers *b) noexcept nogil
+    cdef void _take_column(self, int32_t level, const float *x, Past *past, Buffers *b) noexcept nogil
+    cdef void _run_level(self, int32_t level, Past *past, Buffers *b, float *scores) noexcept nogil
+    cdef inline void _transform(self, const kws_kernels *k, const Block *block, int32_t rows, Buffers *b) noexcept nogil

@@ -4,12 +4,17 @@
 conv1 (int8) -> conv2 -> fc1 -> blocks of memory, expand, project -> classifier (int8) -> softmax. A thinning level runs
 some of the blocks: all levels share every weight and have norms of their own inside the blocks. The object is immutable;
 an inference works in a Workspace and in nothing else, so one network serves any number of threads.
+
+The network of the papers sees a window: convolutions and memories are padded at its ends, so that every decision computes
+it anew (but for rows of the first layers, which Kept keeps). A causal one has memories that look back and convolutions
+that are not padded in time: what it computed of a step, four frames, stays as it is, and a decision computes the steps
+that are new. Without a past, of a clip or of a stream that begins, memories find nothing where it would be.
 """
 from libc.stdlib cimport calloc, free
 from libc.stdint cimport int16_t, uint8_t
-from libc.string cimport memmove
+from libc.string cimport memmove, memset
 
-from kwsrt.layers cimport (Classifier, ConvLayer, Memory, ScratchSize, Staircase, classifier_run, conv_pack, conv_rows,
+from kwsrt.layers cimport (Classifier, ConvLayer, Memory, ScratchSize, Staircase, classifier_run, classifier_sums, conv_pack, conv_rows,
                            conv_run, conv_scratch, input_rows, input_run, kws_padded_outputs, larger, linear_product,
                            linear_run, linear_scratch, memory_run, memory_scratch, softmax)
 
@@ -28,6 +33,7 @@ cdef enum:
     KERNEL = 5
     STRIDE = 2
     PAD = 2
+    STEP = STRIDE * STRIDE  # frames of a step
 # The level "auto": the thinnest first, deeper ones while its best score is not clear.
 cdef int32_t AUTO = -1
 # What is clear where a model does not say; no score is, for a level that "auto" leaves out.
@@ -46,8 +52,8 @@ cdef class Workspace:
         free(self._memory)
 
 
-cdef class StemCache:
-    """A stream's part of the layers before the blocks: Network.infer_next computes only the rows that are new."""
+cdef class Kept:
+    """What a stream keeps of its earlier decisions: Network.infer_next computes only what is new."""
 
     def __dealloc__(self):
         free(self._memory)
@@ -68,6 +74,8 @@ cdef class Network:
 
     Attributes
     ----------
+    causal : whether it is one. stride : frames between decisions unless a stream is asked for others; those of a causal
+        network come every so many frames or a multiple of that.
     levels : names of the thinning levels. layers : the layer objects by name: conv1, conv2, fc1, and for every level
         that runs them blocks.I.memory.LEVEL, blocks.I.expand.LEVEL, blocks.I.project.LEVEL, classifier.LEVEL.
 
@@ -79,7 +87,9 @@ cdef class Network:
     def __cinit__(self, config, int classes, tensors, kernels=None, *, clear=CLEAR):
         self.kernels = kernels or Kernels()
         self.frames, self.bins, self.classes = config["frames"], config["bins"], classes
-        self._width, self._hidden = config["width"], config["hidden"]
+        self._width, self._hidden, self._taps = config["width"], config["hidden"], config["taps"]
+        self.causal = config.get("causal", False)
+        self.stride = STEP if self.causal else STRIDE
         self.levels = tuple(config["levels"])
         self._count = <int32_t>len(self.levels)
         self._levels = <Level *>calloc(len(self.levels), sizeof(Level))
@@ -89,12 +99,13 @@ cdef class Network:
             self._levels[index].clear = clear.get(level, LEFT_OUT) if isinstance(clear, Mapping) else clear
         self._kept = [tensors]
         planes, scales = config["planes"], tensors["scales"]
-        self.conv1 = InputConv2d(tensors["conv1.weight"], height=self.frames, width=self.bins, stride=STRIDE, pad=PAD,
+        pad = (0 if self.causal else PAD, PAD)
+        self.conv1 = InputConv2d(tensors["conv1.weight"], height=self.frames, width=self.bins, stride=STRIDE, pad=pad,
                                  kernels=self.kernels, **_epilogue(tensors, "conv1"))
         height, width = self.conv1.layer.conv.out_height, self.conv1.layer.conv.out_width
         weights = PackedWeights(tensors["conv2.weight"], KERNEL * KERNEL * config["conv1"], config["conv2"], self.kernels)
         self.conv2 = BinaryConv2d(
-            weights, height=height, width=width, channels=config["conv1"], kernel=KERNEL, stride=STRIDE, pad=PAD,
+            weights, height=height, width=width, channels=config["conv1"], kernel=KERNEL, stride=STRIDE, pad=pad,
             threshold=tensors["conv2.threshold"], scale=scales[0], planes=planes, **_epilogue(tensors, "conv2"))
         self._steps = self.conv2.layer.out_height
         bands = self.conv2.layer.out_width
@@ -119,12 +130,14 @@ cdef class Network:
         level.blocks = <Block *>calloc(max(1, len(blocks)), sizeof(Block))
         if level.blocks == NULL:
             raise MemoryError()
-        level.count = <int32_t>len(blocks)
+        level.count, level.first = <int32_t>len(blocks), self._blocks
+        self._blocks += level.count
         for position, i in enumerate(blocks):
             expand_weights, project_weights, signs = shared[i]
             project_scale = scales[4 + 3 * i]
             memory = Memory(signs, threshold=tensors[f"blocks.{i}.memory.threshold"], scale=scales[2 + 3 * i],
-                            planes=planes, kernels=self.kernels, **_epilogue(tensors, f"blocks.{i}.memory", name))
+                            planes=planes, causal=self.causal, kernels=self.kernels,
+                            **_epilogue(tensors, f"blocks.{i}.memory", name))
             expand = BinaryLinear(expand_weights, threshold=tensors[f"blocks.{i}.expand.threshold"],
                                   scale=scales[3 + 3 * i], planes=planes,
                                   **_epilogue(tensors, f"blocks.{i}.expand", name))
@@ -185,35 +198,38 @@ cdef class Network:
                               f"got {features.dtype} {features.shape}")
         cdef const int8_t[:, :, ::1] q = features
         cdef Workspace work = self.workspace()
+        cdef Kept kept = self.kept()
         scores = np.empty((q.shape[0], self.classes), np.float32)
         cdef float[:, ::1] out = scores
         cdef Py_ssize_t i, count = q.shape[0]
         with nogil:
             for i in range(count):
-                self.infer(level, &q[i, 0, 0], &work.buffers, &out[i, 0])
+                self.infer(level, &q[i, 0, 0], &kept.past, &work.buffers, &out[i, 0])
         return scores
 
     cdef Workspace workspace(self):
         cdef Buffers b
-        cdef ScratchSize size = larger(conv_scratch(&self.conv2.layer), linear_scratch(&self.fc1.layer, self._steps))
+        cdef const ConvLayer *conv = &self.conv2.layer
+        cdef int32_t rows = KERNEL if self.causal else conv.height, steps = 1 if self.causal else self._steps
+        cdef ScratchSize size = larger(conv_scratch(conv, rows, steps), linear_scratch(&self.fc1.layer, steps))
         cdef Block *block
         for index in range(len(self.levels)):
             for position in range(self._levels[index].count):
                 block = &self._levels[index].blocks[position]
-                size = larger(size, memory_scratch(&block.memory, self._steps))
-                size = larger(size, linear_scratch(&block.expand, self._steps))
-                size = larger(size, linear_scratch(&block.project, self._steps))
+                size = larger(size, memory_scratch(&block.memory, steps))
+                size = larger(size, linear_scratch(&block.expand, steps))
+                size = larger(size, linear_scratch(&block.project, steps))
         cdef size_t floats[8]
-        floats[0] = (self.frames + 2 * PAD) * self.conv1.layer.conv.width
-        floats[1] = self.conv2.layer.height * self.conv2.layer.width * self.conv2.layer.channels
-        floats[2] = self._steps * self.fc1.layer.product.inputs
-        floats[3] = floats[4] = floats[5] = self._steps * self._width
-        floats[6] = self._steps * self._hidden
+        floats[0] = (STRIDE * (rows - 1) + KERNEL) * self.conv1.layer.conv.width
+        floats[1] = rows * conv.width * conv.channels
+        floats[2] = steps * self.fc1.layer.product.inputs
+        floats[3] = floats[4] = floats[5] = steps * self._width
+        floats[6] = steps * self._hidden
         floats[7] = self.classes
-        cdef size_t total = 0
+        cdef size_t total = 0, ends = 0 if self.causal else self._steps * self._width
         for count in floats:
             total += _rounded(sizeof(float) * count)
-        total += _rounded(floats[3]) + _rounded(sizeof(int32_t) * self.classes)
+        total += _rounded(ends) + _rounded(sizeof(int32_t) * self.classes)
         total += _rounded(size.q) + _rounded(size.codes) + _rounded(2 * size.sums)
         work = Workspace()
         work._memory, work.size = aligned_alloc(64, total), total
@@ -226,7 +242,7 @@ cdef class Network:
             pointers[i][0] = <float *>cursor
             cursor += _rounded(sizeof(float) * floats[i])
         b.classifier_q = <int8_t *>cursor
-        cursor += _rounded(floats[3])
+        cursor += _rounded(ends)
         b.classifier_sums = <int32_t *>cursor
         cursor += _rounded(sizeof(int32_t) * self.classes)
         b.scratch.q = <int8_t *>cursor
@@ -237,42 +253,55 @@ cdef class Network:
         work.buffers = b
         return work
 
-    cdef StemCache stem_cache(self):
-        cdef StemCache cache = StemCache()
-        cdef size_t codes = _rounded(self.conv2.layer.height * self._code_row()), x = _rounded(
-            sizeof(float) * self._steps * self._width)
-        cache.size = codes + 2 * x
-        cache._memory = aligned_alloc(64, cache.size)
-        if cache._memory == NULL:
+    cdef Kept kept(self):
+        """A new one, for one stream."""
+        cdef Kept kept = Kept()
+        cdef size_t x = _rounded(sizeof(float) * self._steps * self._width), columns = 0, ends = 0
+        cdef size_t codes = _rounded((KERNEL if self.causal else self.conv2.layer.height) * self._code_row())
+        if self.causal:
+            columns, ends = _rounded(self._blocks * self._taps * self._width), self._count * self._steps * self._width
+        kept.size = codes + (x if self.causal else 2 * x) + columns + _rounded(ends)
+        kept._memory = aligned_alloc(64, kept.size)
+        if kept._memory == NULL:
             raise MemoryError()
-        cache.stem.codes = <uint8_t *>cache._memory
-        cache.stem.x[0] = <float *>(<char *>cache._memory + codes)
-        cache.stem.x[1] = <float *>(<char *>cache._memory + codes + x)
-        cache.stem.decisions = 0
-        return cache
+        cdef char *cursor = <char *>kept._memory
+        kept.past.codes = <uint8_t *>cursor
+        kept.past.x[0] = <float *>(cursor + codes)
+        kept.past.x[1] = <float *>(cursor + codes + x)
+        kept.past.columns = <int8_t *>(cursor + codes + x)
+        kept.past.ends = kept.past.columns + columns
+        kept.past.decisions = 0
+        return kept
 
-    cdef int32_t infer(self, int32_t level, const int8_t *features, Buffers *b, float *scores) noexcept nogil:
-        """Scores of a window; the level that gave them, which is `level` but for AUTO."""
+    cdef int32_t infer(self, int32_t level, const int8_t *features, Past *past, Buffers *b, float *scores) noexcept nogil:
+        """Scores of a window without a past; the level that gave them, which is `level` but for AUTO."""
+        past.decisions = 0
+        if self.causal:
+            return self.infer_next(level, features, STEP, past, b, scores)
         self._run_stem(features, b)
-        return self._finish(level, b, scores)
+        return self._finish(level, past, b, scores)
 
-    cdef int32_t infer_next(self, int32_t level, const int8_t *features, int32_t stride, Stem *stem, Buffers *b,
+    cdef int32_t infer_next(self, int32_t level, const int8_t *features, int32_t stride, Past *past, Buffers *b,
                             float *scores) noexcept nogil:
-        """The same, for a window `stride` frames after that of the last call with this stem."""
-        self._next_stem(features, stride, stem, b)
-        return self._finish(level, b, scores)
+        """The same, for a window `stride` frames after that of the last call with this past."""
+        if self.causal:
+            self._take_steps(features, stride, past, b)
+        else:
+            self._next_stem(features, stride, past, b)
+        past.decisions += 1
+        return self._finish(level, past, b, scores)
 
-    cdef int32_t _finish(self, int32_t level, Buffers *b, float *scores) noexcept nogil:
+    cdef int32_t _finish(self, int32_t level, Past *past, Buffers *b, float *scores) noexcept nogil:
         if level != AUTO:
-            self._run_level(level, b, scores)
+            self._run_level(level, past, b, scores)
             return level
         for level in range(self._count - 1, 0, -1):
             if self._levels[level].clear == LEFT_OUT:
                 continue
-            self._run_level(level, b, scores)
+            self._run_level(level, past, b, scores)
             if _largest(scores, self.classes) >= self._levels[level].clear:
                 return level
-        self._run_level(0, b, scores)
+        self._run_level(0, past, b, scores)
         return 0
 
     cdef void _run_stem(self, const int8_t *features, Buffers *b) noexcept nogil:
@@ -282,7 +311,7 @@ cdef class Network:
         conv_run(k, &self.conv2.layer, b.conv1, b.scratch, b.conv2)
         linear_run(k, &self.fc1.layer, b.conv2, self._steps, NULL, b.scratch, b.stem)
 
-    cdef void _next_stem(self, const int8_t *features, int32_t stride, Stem *stem, Buffers *b) noexcept nogil:
+    cdef void _next_stem(self, const int8_t *features, int32_t stride, Past *past, Buffers *b) noexcept nogil:
         """Everything before the blocks, from the rows of earlier decisions where those did not touch an edge.
 
         An output row of the first convolution sees 5 frames. Those of rows low to high lie within the window, and with
@@ -296,22 +325,21 @@ cdef class Network:
         cdef int32_t low = (PAD + STRIDE - 1) // STRIDE, high = (self.frames + PAD - KERNEL) // STRIDE
         cdef int32_t low2 = (low + PAD + STRIDE - 1) // STRIDE, high2 = (high + PAD - KERNEL + 1) // STRIDE
         cdef int32_t before = 1 if shift % STRIDE == 0 else 2, shift2 = before * shift // STRIDE
-        cdef int32_t newest = <int32_t>(stem.decisions % 2), source = <int32_t>((stem.decisions + before) % 2)
-        cdef float *x = stem.x[newest]
-        if stride % STRIDE or stem.decisions < 1 or high - shift < low:
-            self._first_rows(features, 0, conv.height, stem.codes, b)
+        cdef int32_t newest = <int32_t>(past.decisions % 2), source = <int32_t>((past.decisions + before) % 2)
+        cdef float *x = past.x[newest]
+        if stride % STRIDE or past.decisions < 1 or high - shift < low:
+            self._first_rows(features, 0, conv.height, past.codes, b)
         else:
-            memmove(stem.codes + low * code_row, stem.codes + (low + shift) * code_row, (high - shift - low + 1) * code_row)
-            self._first_rows(features, 0, low, stem.codes, b)
-            self._first_rows(features, high - shift + 1, conv.height - (high - shift + 1), stem.codes, b)
-        if stride % STRIDE or stem.decisions < before or high2 - shift2 < low2:
-            self._stem_rows(stem.codes, 0, self._steps, x, b)
+            memmove(past.codes + low * code_row, past.codes + (low + shift) * code_row, (high - shift - low + 1) * code_row)
+            self._first_rows(features, 0, low, past.codes, b)
+            self._first_rows(features, high - shift + 1, conv.height - (high - shift + 1), past.codes, b)
+        if stride % STRIDE or past.decisions < before or high2 - shift2 < low2:
+            self._stem_rows(past.codes, 0, self._steps, x, b)
         else:
-            memmove(x + low2 * x_row, stem.x[source] + (low2 + shift2) * x_row,
+            memmove(x + low2 * x_row, past.x[source] + (low2 + shift2) * x_row,
                     sizeof(float) * (high2 - shift2 - low2 + 1) * x_row)
-            self._stem_rows(stem.codes, 0, low2, x, b)
-            self._stem_rows(stem.codes, high2 - shift2 + 1, self._steps - (high2 - shift2 + 1), x, b)
-        stem.decisions += 1
+            self._stem_rows(past.codes, 0, low2, x, b)
+            self._stem_rows(past.codes, high2 - shift2 + 1, self._steps - (high2 - shift2 + 1), x, b)
         b.stem = x
 
     cdef void _first_rows(self, const int8_t *features, int32_t first, int32_t rows, uint8_t *codes,
@@ -331,29 +359,96 @@ cdef class Network:
         """Bytes of a row of the second convolution's input."""
         return self.conv2.layer.width * self.conv2.layer.channels // 4
 
-    cdef void _run_level(self, int32_t level, Buffers *b, float *scores) noexcept nogil:
+    cdef void _take_steps(self, const int8_t *features, int32_t stride, Past *past, Buffers *b) noexcept nogil:
+        """The steps of a window that the last one did not have; all of them, and nothing before, where there is a gap."""
+        cdef int32_t fresh = stride // STEP, level, i
+        if past.decisions == 0 or stride % STEP or fresh > self._steps:
+            fresh, past.steps = self._steps, 0
+            for level in range(self._count):
+                self._forget(level, past)
+                past.taken[level] = 0
+        for i in range(self._steps - fresh, self._steps):
+            self._take_step(features + STEP * i * self.bins, past, b)
+
+    cdef void _take_step(self, const int8_t *features, Past *past, Buffers *b) noexcept nogil:
+        """A step of all that is before the blocks, from its 13 frames.
+
+        It sees KERNEL output rows of the first convolution, of which the step before has left it all but STRIDE."""
+        cdef const kws_kernels *k = self.kernels.table
+        cdef int32_t code_row = self._code_row(), width = self._width, last = self._steps - 1
+        cdef int32_t held = KERNEL - STRIDE if past.steps else 0
+        memmove(past.codes, past.codes + STRIDE * code_row, held * code_row)
+        input_rows(k, &self.conv1.layer, features + STRIDE * held * self.bins, 0, KERNEL - held, b.image, b.conv1)
+        conv_pack(k, &self.conv2.layer, b.conv1, KERNEL - held, b.scratch, past.codes + held * code_row)
+        memmove(past.x[0], past.x[0] + width, sizeof(float) * last * width)
+        self._stem_rows(past.codes, 0, 1, past.x[0] + last * width, b)
+        past.steps += 1
+
+    cdef void _forget(self, int32_t level, Past *past) noexcept nogil:
+        """Nothing is in the level's memories."""
+        cdef const Level *chosen = &self._levels[level]
+        cdef int32_t column = self._taps * self._width
+        memset(past.columns + chosen.first * column, 0, chosen.count * column)
+
+    cdef void _catch_up(self, int32_t level, Past *past, Buffers *b) noexcept nogil:
+        """Bring a level up to the newest step. One that has not run for longer than a window begins with the window."""
+        cdef int64_t missing = past.steps - past.taken[level]
+        cdef int32_t i
+        if missing > self._steps:
+            self._forget(level, past)
+            missing = self._steps
+        for i in range(<int32_t>(self._steps - missing), self._steps):
+            self._take_column(level, past.x[0] + i * self._width, past, b)
+        past.taken[level] = past.steps
+
+    cdef void _take_column(self, int32_t level, const float *x, Past *past, Buffers *b) noexcept nogil:
+        """One step through a level's blocks, into the inputs of its classifier."""
+        cdef const kws_kernels *k = self.kernels.table
+        cdef const Level *chosen = &self._levels[level]
+        cdef const MemoryLayer *memory
+        cdef int32_t width = self._width, before = (self._taps - 1) * width, i
+        cdef int8_t *columns = past.columns + chosen.first * self._taps * width
+        cdef int8_t *ends = past.ends + level * self._steps * width
+        for i in range(chosen.count):
+            memory = &chosen.blocks[i].memory
+            memmove(columns, columns + width, before)
+            k.levels(&memory.quantizer, x, 1, width, columns + before)
+            k.memory(memory.weights, columns, self._taps, width, b.scratch.sums)
+            k.affine(&memory.epilogue, b.scratch.sums, x, 1, width, b.m)
+            self._transform(k, &chosen.blocks[i], 1, b)
+            x = b.x
+            columns += before + width
+        memmove(ends, ends + width, (self._steps - 1) * width)
+        k.to_int8(x, width, chosen.classifier.inverse_scale, ends + (self._steps - 1) * width)
+
+    cdef void _run_level(self, int32_t level, Past *past, Buffers *b, float *scores) noexcept nogil:
         cdef const kws_kernels *k = self.kernels.table
         cdef const Level *chosen = &self._levels[level]
         cdef const float *x = b.stem
         cdef int32_t i
-        for i in range(chosen.count):
-            self._run_block(k, &chosen.blocks[i], x, b)
-            x = b.x
-        classifier_run(k, &chosen.classifier, x, b.classifier_q, b.classifier_sums, b.logits)
+        if self.causal:
+            self._catch_up(level, past, b)
+            classifier_sums(k, &chosen.classifier, past.ends + level * self._steps * self._width, b.classifier_sums,
+                            b.logits)
+        else:
+            for i in range(chosen.count):
+                memory_run(k, &chosen.blocks[i].memory, x, self._steps, b.scratch, b.m)
+                self._transform(k, &chosen.blocks[i], self._steps, b)
+                x = b.x
+            classifier_run(k, &chosen.classifier, x, b.classifier_q, b.classifier_sums, b.logits)
         softmax(b.logits, self.classes, scores)
 
-    cdef inline void _run_block(self, const kws_kernels *k, const Block *block, const float *x, Buffers *b) noexcept nogil:
-        """x -> m = memory(x) + x -> b.x = project(expand(m)) + m."""
-        memory_run(k, &block.memory, x, self._steps, b.scratch, b.m)
-        k.levels(&block.expand.quantizer, b.m, self._steps, self._width, b.scratch.q)
-        linear_product(k, &block.expand, b.scratch.q, self._steps, b.scratch)
+    cdef inline void _transform(self, const kws_kernels *k, const Block *block, int32_t rows, Buffers *b) noexcept nogil:
+        """What follows a block's memory m: b.x = project(expand(m)) + m."""
+        k.levels(&block.expand.quantizer, b.m, rows, self._width, b.scratch.q)
+        linear_product(k, &block.expand, b.scratch.q, rows, b.scratch)
         if block.fused:
-            k.staircase(&block.stairs, b.scratch.sums, self._steps, self._hidden, b.scratch.q)
+            k.staircase(&block.stairs, b.scratch.sums, rows, self._hidden, b.scratch.q)
         else:
-            k.affine(&block.expand.epilogue, b.scratch.sums, NULL, self._steps, self._hidden, b.hidden)
-            k.levels(&block.project.quantizer, b.hidden, self._steps, self._hidden, b.scratch.q)
-        linear_product(k, &block.project, b.scratch.q, self._steps, b.scratch)
-        k.affine(&block.project.epilogue, b.scratch.sums, b.m, self._steps, self._width, b.x)
+            k.affine(&block.expand.epilogue, b.scratch.sums, NULL, rows, self._hidden, b.hidden)
+            k.levels(&block.project.quantizer, b.hidden, rows, self._hidden, b.scratch.q)
+        linear_product(k, &block.project, b.scratch.q, rows, b.scratch)
+        k.affine(&block.project.epilogue, b.scratch.sums, b.m, rows, self._width, b.x)
 
 
 cdef float _largest(const float *values, int32_t count) noexcept nogil:

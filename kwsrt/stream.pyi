@@ -7,7 +7,7 @@ from kwsrt.scores import Scores
 LONGEST_STRIDE: int
 
 class Stream:
-    def __init__(self, frontend: FrontEnd, network: Network, *, thin: str = "full", stride: int = 2,
+    def __init__(self, frontend: FrontEnd, network: Network, *, thin: str = "full", stride: int | None = None,
                  gate: float | None = None, silence: int | None = None) -> None: ...
     @property
     def thin(self) -> str: ...

@@ -6,7 +6,7 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t
 from libc.string cimport memmove
 
 from kwsrt.frontend cimport OnlineFrontEnd
-from kwsrt.network cimport Network, StemCache, Workspace
+from kwsrt.network cimport Network, Kept, Workspace
 
 import math
 
@@ -31,7 +31,7 @@ cdef class Stream:
     ----------
     frontend : FrontEnd. network : Network. silence : index of the label that silence is. (Model.stream passes these.)
     thin : thinning level, or "auto"; may be changed between pushes through the attribute of the same name.
-    stride : frames between decisions, 1 or more.
+    stride : frames between decisions, 1 or more; of a causal network a multiple of 4. None: 2, of a causal network 4.
     gate : dB as in Scores.loudness: a window in which no frame reaches it is silence and costs nothing; None for never.
 
     Raises
@@ -42,7 +42,7 @@ cdef class Stream:
     cdef OnlineFrontEnd _online
     cdef Network _network
     cdef Workspace _work
-    cdef StemCache _stem
+    cdef Kept _kept
     cdef int32_t _level, _stride, _held, _capacity, _silence, _loudness_values, _hop, _window
     cdef int64_t _frames_seen, _decisions
     cdef int8_t[:, ::1] _history
@@ -56,14 +56,19 @@ cdef class Stream:
     cdef float[::1] _loudness
     cdef int8_t[::1] _levels
 
-    def __init__(self, frontend, Network network not None, *, thin="full", stride=2, gate=None, silence=None):
+    def __init__(self, frontend, Network network not None, *, thin="full", stride=None, gate=None, silence=None):
+        if stride is None:
+            stride = network.stride
         if not (isinstance(stride, int) and 1 <= stride <= LONGEST_STRIDE):
             raise OptionError(f"stride must be 1 to {LONGEST_STRIDE} frames, got {stride!r}")
+        if network.causal and stride % network.stride:
+            raise OptionError(f"this model decides every {network.stride} frames, or every second, third ... of these, "
+                              f"got a stride of {stride}")
         if frontend.width != network.bins:
             raise OptionError(f"a front end of {frontend.width} values does not feed a network of {network.bins} bins")
         self._online = OnlineFrontEnd(frontend)
         self._network = network
-        self._work, self._stem = network.workspace(), network.stem_cache()
+        self._work, self._kept = network.workspace(), network.kept()
         self._level = network.level_index(thin)
         self._stride, self._hop, self._window = stride, frontend.hop, frontend.window
         # Windows are read in place; the last frames move to the front once in three windows.
@@ -123,7 +128,7 @@ cdef class Stream:
     @property
     def memory(self):
         """Bytes that this source takes: its samples, its frames and the buffers of one inference."""
-        return (self._online.size + self._work.size + self._stem.size + self._capacity * (self._network.bins + 1)
+        return (self._online.size + self._work.size + self._kept.size + self._capacity * (self._network.bins + 1)
                 + 4 * self._network.bins)
 
     def reset(self):
@@ -132,7 +137,7 @@ cdef class Stream:
         self._held = 0
         self._frames_seen = 0
         self._decisions = 0
-        self._stem.stem.decisions = 0
+        self._kept.past.decisions = 0
 
     def push(self, samples):
         """Take a chunk and make the decisions that it completes.
@@ -235,8 +240,8 @@ cdef class Stream:
                 self._scores[made, i] = 0.0
             self._scores[made, self._silence] = 1.0
             self._levels[made] = SKIPPED
-            self._stem.stem.decisions = 0
+            self._kept.past.decisions = 0
         else:
             self._levels[made] = <int8_t>self._network.infer_next(
-                self._level, &self._history[self._held - frames, 0], self._stride, &self._stem.stem, &self._work.buffers,
+                self._level, &self._history[self._held - frames, 0], self._stride, &self._kept.past, &self._work.buffers,
                 &self._scores[made, 0])

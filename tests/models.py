@@ -57,7 +57,7 @@ def _inputs(network: dict[str, Any]) -> dict[str, tuple[int, int]]:
             "fc1": (network["bins"] // 4 * network["conv2"], network["width"]),
             "memory": (network["taps"], network["width"]), "expand": (network["width"], network["hidden"]),
             "project": (network["hidden"], network["width"]),
-            "classifier": (network["frames"] // 4 * network["width"], 0)}
+            "classifier": (network.get("steps", network["frames"] // 4) * network["width"], 0)}
 
 
 def _tensor(spec: file_format.TensorSpec, rng: np.random.Generator, sizes: dict[str, tuple[int, int]]) -> NDArray[Any]:

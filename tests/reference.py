@@ -94,8 +94,11 @@ def linear(signs, x, *, threshold, scale, planes, a, b, slope, residual=None):
 
 
 def patches(image, kernel, stride, pad):
-    """Patches of (height, width, channels) with zeros around: (out_height, out_width, kernel * kernel * channels)."""
-    padded = np.pad(image, ((pad, pad), (pad, pad), (0, 0)))
+    """Patches of (height, width, channels) with zeros around: (out_height, out_width, kernel * kernel * channels).
+
+    pad : how many, one number or one for height and one for width."""
+    above, beside = np.broadcast_to(pad, 2)
+    padded = np.pad(image, ((above, above), (beside, beside), (0, 0)))
     rows = range(0, padded.shape[0] - kernel + 1, stride)
     columns = range(0, padded.shape[1] - kernel + 1, stride)
     return np.stack([np.stack([padded[i:i + kernel, j:j + kernel].reshape(-1) for j in columns]) for i in rows])
@@ -108,10 +111,10 @@ def conv2d(signs, x, *, kernel, stride, pad, threshold, scale, planes, a, b, slo
     return affine(sums, a, b, slope)
 
 
-def memory(signs, x, *, threshold, scale, planes, a, b, slope):
+def memory(signs, x, *, threshold, scale, planes, a, b, slope, causal=False):
     """Depthwise convolution over time, plus the input: float32 (steps, channels); signs (channels, taps)."""
     q, taps = quantize(x, threshold, scale, planes).astype(np.int32), signs.shape[1]
-    padded = np.pad(q, ((taps // 2, taps // 2), (0, 0)))
+    padded = np.pad(q, ((taps - 1, 0) if causal else (taps // 2, taps // 2), (0, 0)))
     sums = sum(padded[j:j + len(q)] * signs[:, j].astype(np.int32) for j in range(taps))
     return affine(sums, a, b, slope, np.asarray(x, np.float32))
 
@@ -167,7 +170,9 @@ def unpack_all(config, tensors):
 
 
 def network_scores(config, tensors, signs, features_q, level):
-    """Scores of one window, int8 (frames, bins) -> float32 (classes,), from a file's tensors and their `unpack_all`."""
+    """Scores of the end of int8 (frames, bins), float32 (classes,), from a file's tensors and their `unpack_all`.
+
+    The frames are a window; for a causal network, all since the stream began."""
     scales = tensors["scales"]
 
     def ending(layer, norm=""):
@@ -178,8 +183,10 @@ def network_scores(config, tensors, signs, features_q, level):
         threshold = tensors[f"{layer}.threshold"].astype(np.float32)
         return {"threshold": threshold, "scale": scale, "planes": config["planes"]}
 
-    x = input_conv2d(tensors["conv1.weight"], features_q, stride=STRIDE, pad=PAD, **ending("conv1"))
-    x = conv2d(signs["conv2"], x, kernel=KERNEL, stride=STRIDE, pad=PAD, **quantiser("conv2", scales[0]),
+    causal = config.get("causal", False)
+    pad = (0 if causal else PAD, PAD)
+    x = input_conv2d(tensors["conv1.weight"], features_q, stride=STRIDE, pad=pad, **ending("conv1"))
+    x = conv2d(signs["conv2"], x, kernel=KERNEL, stride=STRIDE, pad=pad, **quantiser("conv2", scales[0]),
                **ending("conv2"))
     steps, bands, _ = x.shape
     options = quantiser("fc1", scales[1])
@@ -187,9 +194,11 @@ def network_scores(config, tensors, signs, features_q, level):
     x = linear(signs["fc1"], x.reshape(steps, -1), **options, **ending("fc1"))
     for i in config["levels"][level]:
         layer, norm = [f"blocks.{i}.{name}" for name in ("memory", "expand", "project")], f".{level}"
-        m = memory(signs[layer[0]], x, **quantiser(layer[0], scales[2 + 3 * i]), **ending(layer[0], norm))
+        m = memory(signs[layer[0]], x, causal=causal, **quantiser(layer[0], scales[2 + 3 * i]),
+                   **ending(layer[0], norm))
         h = linear(signs[layer[1]], m, **quantiser(layer[1], scales[3 + 3 * i]), **ending(layer[1], norm))
         x = linear(signs[layer[2]], h, threshold=0.0, scale=scales[4 + 3 * i], planes=config["planes"], residual=m,
                    **ending(layer[2], norm))
     a, b = tensors[f"classifier.affine.{level}"]
+    x = x[-config["steps"]:] if causal else x
     return softmax(classifier(tensors["classifier.weight"], x.reshape(-1), inverse_scale=scales[-1], a=a, b=b))

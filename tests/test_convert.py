@@ -17,21 +17,23 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not inst
 LEVELS = {"full": [0, 1, 2], "half": [0, 2], "quarter": [2]}
 SMALL = {"family": "dfsmn", "frames": 32, "bins": 32, "conv1": 4, "conv2": 8, "width": 16, "hidden": 24, "blocks": 3,
          "taps": 3, "levels": LEVELS}
+CAUSAL = {"causal": True, "steps": 6, "frames": 33}
 
 
 def run_tool(*arguments: Any) -> int:
     return convert.main([str(argument) for argument in arguments])
 
 
-def real_features(count: int) -> np.ndarray:
-    """float32 (count, 32, 32) of the repository's recordings."""
-    return convert.replay_windows([convert.RECORDINGS], FrontEnd(), 32, count)[0]
+def real_features(count: int, frames: int = 32) -> np.ndarray:
+    """float32 (count, frames, 32) of the repository's recordings."""
+    return convert.replay_windows([convert.RECORDINGS], FrontEnd(), frames, count)[0]
 
 
-@pytest.fixture(params=[1, 2])
+@pytest.fixture(params=[(1, {}), (2, {}), (2, CAUSAL)], ids=["1", "2", "causal"])
 def packed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    planes, changes = request.param
     path = tmp_path / "model.kws"
-    path.write_bytes(make_model(seed=request.param, planes=request.param))
+    path.write_bytes(make_model(seed=planes, planes=planes, **changes))
     return path
 
 
@@ -42,7 +44,7 @@ def test_onnx_scores_equal_the_packed_ones(packed: Path, tmp_path: Path) -> None
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
     file = file_format.read(packed)
     network = Network(file.manifest["network"], len(file.manifest["labels"]), file.tensors)
-    features = real_features(40)
+    features = real_features(40, network.frames)
     q = np.stack([FrontEnd(**file.manifest["frontend"]).quantize(window) for window in features])
     for level in network.levels:
         scores = session.run([f"scores.{level}"], {"features": features})[0]
@@ -113,21 +115,21 @@ def test_foreign_onnx_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------
 
-@pytest.fixture(params=[1, 2])
+@pytest.fixture(params=[(1, {}), (2, {}), (2, CAUSAL)], ids=["1", "2", "causal"])
 def checkpoint(request: pytest.FixtureRequest) -> dict[str, Any]:
     """A checkpoint of a small random network, as tools/train leaves one."""
-    return make_checkpoint(request.param)
+    return make_checkpoint(*request.param)
 
 
-def make_checkpoint(planes: int) -> dict[str, Any]:
+def make_checkpoint(planes: int, changes: dict[str, Any] | None = None) -> dict[str, Any]:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     from tools.train.network import Network as TrainingNetwork
     from tools.train.rounding import round_for_file
 
     torch.manual_seed(planes)
-    config = SMALL | {"planes": planes}
+    config = SMALL | {"planes": planes} | (changes or {})
     network = TrainingNetwork(config, 4)
-    q = torch.from_numpy(np.stack([FrontEnd().quantize(window) for window in real_features(64)]))
+    q = torch.from_numpy(np.stack([FrontEnd().quantize(window) for window in real_features(64, config["frames"])]))
     if planes:
         network.calibrate(q)
     network.train()

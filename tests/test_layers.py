@@ -235,15 +235,16 @@ def test_images_of_wrong_shapes(shape):
 # --- memory --------------------------------------------------------------------------------------------------------
 
 @PLANES
-@given(steps=st.integers(1, 20), channels=st.integers(1, 140), half=st.integers(0, 15), seed=SEEDS)
+@given(steps=st.integers(1, 20), channels=st.integers(1, 140), half=st.integers(0, 15), causal=st.booleans(),
+       seed=SEEDS)
 @settings(max_examples=40, deadline=None)
-def test_memory(planes, steps, channels, half, seed):
+def test_memory(planes, steps, channels, half, causal, seed):
     rng = np.random.default_rng(seed)
     signs, x = random_signs(rng, channels, 2 * half + 1), activations(rng, steps, channels)
     options = {**quantiser(rng, planes, channels), **ending(rng, channels)}
-    want = reference.memory(signs, x, **options)
+    want = reference.memory(signs, x, causal=causal, **options)
     for isa, kernels in KERNELS.items():
-        assert same_bits(Memory(signs, kernels=kernels, **options)(x), want), isa
+        assert same_bits(Memory(signs, causal=causal, kernels=kernels, **options)(x), want), isa
 
 
 @pytest.mark.parametrize("signs", [np.ones((4, 4)), np.ones(5), np.ones((0, 5)), np.zeros((4, 5)), np.full((4, 5), 2),

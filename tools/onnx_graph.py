@@ -73,9 +73,11 @@ def export(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> onnx.Mo
     """The graph of a packed model, all thinning levels over one set of weights."""
     network, frontend, g = manifest["network"], manifest["frontend"], _Graph()
     frames, bins, planes, taps = network["frames"], network["bins"], network["planes"], network["taps"]
-    steps, bands, width, hidden = frames // 4, bins // 4, network["width"], network["hidden"]
+    causal, bands, width, hidden = network.get("causal", False), bins // 4, network["width"], network["hidden"]
+    steps = network["steps"] if causal else frames // 4
     scales = tensors["scales"]
-    pads, stride = [KERNEL // 2] * 4, [2, 2]
+    pads, stride = [0 if causal else KERNEL // 2, KERNEL // 2] * 2, [2, 2]
+    remembered = [taps - 1, 0] if causal else [taps // 2] * 2
 
     def conv_weight(name: str, signs: Array, channels: int) -> str:
         return g.constant(f"{name}.weight", signs.reshape(-1, KERNEL, KERNEL, channels).transpose(0, 3, 1, 2))
@@ -113,7 +115,7 @@ def export(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> onnx.Mo
     for level, indices in network["levels"].items():
         x = stem
         for i in indices:
-            x = _block(g, x, i, level, tensors, scales[2 + 3 * i:5 + 3 * i], planes, taps, width)
+            x = _block(g, x, i, level, tensors, scales[2 + 3 * i:5 + 3 * i], planes, remembered, width)
         total = g.exact(g.op("MatMul", g.int8(g.op("Reshape", x, flat), inverse), head))
         a, b = tensors[f"classifier.affine.{level}"]
         scaled = g.op("Mul", total, g.constant(f"classifier.affine.a.{level}", a))
@@ -130,12 +132,12 @@ def export(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> onnx.Mo
     return model
 
 
-def _block(g: _Graph, x: str, i: int, level: str, tensors: Mapping[str, Array], scales: Array, planes: int, taps: int,
-           width: int) -> str:
+def _block(g: _Graph, x: str, i: int, level: str, tensors: Mapping[str, Array], scales: Array, planes: int,
+           remembered: list[int], width: int) -> str:
     name = f"blocks.{i}"
     q = g.quantize(x, f"{name}.memory", tensors[f"{name}.memory.threshold"], scales[0], planes)
     total = g.op("Conv", g.op("Transpose", q, perm=[0, 2, 1]), f"{name}.memory.weight", group=width,
-                 pads=[taps // 2] * 2)
+                 pads=remembered)
     total = g.op("Transpose", total, perm=[0, 2, 1])
     m = g.op("Add", g.epilogue(total, tensors[f"{name}.memory.affine.{level}"], tensors[f"{name}.memory.slope"],
                                f"{name}.memory", level), x)

@@ -17,11 +17,12 @@ from kwsrt.errors import AudioError, OptionError
 from kwsrt.format import verification_audio
 from kwsrt.stream import LONGEST_STRIDE
 
-ROUNDS, SECONDS, WINDOWS, STRIDE = 7, 4, 32, 2
+ROUNDS, SECONDS, WINDOWS = 7, 4, 32
 HELP = "how fast a model runs on this machine"
 DESCRIPTION = """\
 How long a decision takes here, in one thread: the median of several rounds, in microseconds. A decision is made every
-two frames. Set KWSRT_ISA=scalar (or neon, avx2, avx512) to compare instruction sets.
+two frames, or every four by a causal network. Set KWSRT_ISA=scalar (or neon, avx2, avx512) to compare instruction
+sets.
 
 With --streams N, N live sources share the model: the memory that each takes, and how many times faster than real time
 the thread serves them all.
@@ -77,7 +78,7 @@ def measure(model: kwsrt.Model, thin: str, streams: int = 1) -> dict[str, Any]:
     samples = _samples(model)
     frames = model.frontend.quantized(samples)
     windows = np.resize(frames, (WINDOWS, model.network.frames, model.network.bins))
-    sources = [model.stream(thin=thin, stride=STRIDE) for _ in range(streams)]
+    sources = [model.stream(thin=thin) for _ in range(streams)]
     for stream in sources:
         stream.push(np.resize(samples, stream.window))
     chunks = _chunks(samples, sources[0].stride)
@@ -89,7 +90,7 @@ def measure(model: kwsrt.Model, thin: str, streams: int = 1) -> dict[str, Any]:
 
     frame = _median(lambda: model.frontend.quantized(samples), len(frames))
     return {"model": model.name, "thin": thin, "isa": model.isa, "threads": 1,
-            "frontend_frame_us": frame, "frontend_us": STRIDE * frame,
+            "frontend_frame_us": frame, "frontend_us": model.network.stride * frame,
             "network_us": _median(lambda: model.network.run(windows, thin), WINDOWS),
             "stream_us": _median(lambda: live(sources[:1]), len(chunks)), "streams": streams,
             "streams_us": _median(lambda: live(sources), len(chunks)), "stream_bytes": sources[0].memory,
@@ -101,7 +102,7 @@ def compare(model: kwsrt.Model, samples: NDArray[Any]) -> dict[str, Any]:
 
     A stream that makes no decisions tells what the front end takes; "network_us" is what comes on top of it."""
     levels = [*model.thin_levels, "auto"]
-    streams = [model.stream(thin=level, stride=STRIDE) for level in levels]
+    streams = [model.stream(thin=level) for level in levels]
     chunks = _chunks(samples, streams[0].window)  # of many decisions, so that what a call costs in Python is not in it
     decisions = streams[0].window / streams[0].stride
     deaf = model.stream(stride=LONGEST_STRIDE)
