@@ -45,8 +45,9 @@ class Model:
         kernels = Kernels()
         try:
             self.frontend = FrontEnd(**file.manifest["frontend"])
+            others = [index for index, label in enumerate(self.labels) if label.startswith("_")]
             self.network = Network(file.manifest["network"], len(self.labels), file.tensors, kernels,
-                                   clear=file.manifest.get("clear", CLEAR))
+                                   clear=file.manifest.get("clear", CLEAR), others=others)
         except (KwsrtError, TypeError, OverflowError) as error:
             raise ModelFileError(f"the model cannot be run: {error}") from None
         if self.frontend.width != self.network.bins:
@@ -112,7 +113,7 @@ class Model:
     def stream(self, *, thin: str = "full", stride: int | None = None, gate: float | None = None) -> Stream:
         """A new Stream: the state of one audio source, which yields the scores of a decision every `stride` frames.
 
-        thin : thinning level, or "auto": the thinnest first, and deeper ones while its best score is not clear.
+        thin : thinning level, or "auto": the thinnest first, and deeper ones while its scores are not clear.
         gate : dB below a full-scale sine, such as -70: windows in which no mel band reaches it are `_silence_`.
 
         Raises

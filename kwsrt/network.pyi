@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +13,8 @@ class Workspace: ...
 
 class Network:
     def __new__(cls, config: Mapping[str, Any], classes: int, tensors: Mapping[str, NDArray[Any]],
-                kernels: Kernels | None = None, *, clear: float | Mapping[str, float] = ...) -> Self: ...
+                kernels: Kernels | None = None, *, clear: float | Mapping[str, float] = ...,
+                others: Sequence[int] = ...) -> Self: ...
     @property
     def kernels(self) -> Kernels: ...
     @property

@@ -34,7 +34,7 @@ cdef enum:
     STRIDE = 2
     PAD = 2
     STEP = STRIDE * STRIDE  # frames of a step
-# The level "auto": the thinnest first, deeper ones while its best score is not clear.
+# The level "auto": the thinnest first, deeper ones while its scores are not clear.
 cdef int32_t AUTO = -1
 # What is clear where a model does not say; no score is, for a level that "auto" leaves out.
 CLEAR = 0.85
@@ -69,8 +69,9 @@ cdef class Network:
     tensors : dict of arrays by the names of kwsrt.format.tensor_specs; 1-bit weights are used in place, not copied, where
         the kernels read the file's order.
     kernels : layers.Kernels or None for the best of this CPU (or KWSRT_ISA).
-    clear : the best score, 0 to 1, from which on "auto" believes a level and runs no deeper one; or {level: score} of the
-        levels that it runs before the first one, which is never left out.
+    clear : the score, 0 to 1, of the best keyword or of all others together from which on "auto" believes a level and runs
+        no deeper one; or {level: score} of the levels that it runs before the first one, which is never left out.
+    others : positions of the classes that are no keywords.
 
     Attributes
     ----------
@@ -84,7 +85,8 @@ cdef class Network:
     OptionError : tensors whose sizes or values cannot be run.
     """
 
-    def __cinit__(self, config, int classes, tensors, kernels=None, *, clear=CLEAR):
+    def __cinit__(self, config, int classes, tensors, kernels=None, *, clear=CLEAR,
+                  others=()):
         self.kernels = kernels or Kernels()
         self.frames, self.bins, self.classes = config["frames"], config["bins"], classes
         self._width, self._hidden, self._taps = config["width"], config["hidden"], config["taps"]
@@ -97,6 +99,9 @@ cdef class Network:
             raise MemoryError()
         for index, level in enumerate(self.levels):
             self._levels[index].clear = clear.get(level, LEFT_OUT) if isinstance(clear, Mapping) else clear
+        other = np.zeros(classes, np.int8)
+        other[list(others)] = 1
+        self._other = other
         self._kept = [tensors]
         planes, scales = config["planes"], tensors["scales"]
         pad = (0 if self.causal else PAD, PAD)
@@ -299,10 +304,21 @@ cdef class Network:
             if self._levels[level].clear == LEFT_OUT:
                 continue
             self._run_level(level, past, b, scores)
-            if _largest(scores, self.classes) >= self._levels[level].clear:
+            if self._clearest(scores) >= self._levels[level].clear:
                 return level
         self._run_level(0, past, b, scores)
         return 0
+
+    cdef float _clearest(self, const float *scores) noexcept nogil:
+        """The score of the best keyword, or of all that are none together."""
+        cdef float best = 0.0, others = 0.0
+        cdef int32_t i
+        for i in range(self.classes):
+            if self._other[i]:
+                others += scores[i]
+            else:
+                best = max(best, scores[i])
+        return max(best, others)
 
     cdef void _run_stem(self, const int8_t *features, Buffers *b) noexcept nogil:
         """Everything before the blocks: the levels have it in common."""
@@ -449,13 +465,6 @@ cdef class Network:
             k.levels(&block.project.quantizer, b.hidden, rows, self._hidden, b.scratch.q)
         linear_product(k, &block.project, b.scratch.q, rows, b.scratch)
         k.affine(&block.project.epilogue, b.scratch.sums, b.m, rows, self._width, b.x)
-
-
-cdef float _largest(const float *values, int32_t count) noexcept nogil:
-    cdef float largest = values[0]
-    for i in range(1, count):
-        largest = max(largest, values[i])
-    return largest
 
 
 def _epilogue(tensors, layer, level=None):

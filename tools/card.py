@@ -59,7 +59,7 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
     training = model.manifest["training"]
     found = find_clips(clips, listed, model.labels)
     results = {thin: summary([hear(model, clip, label, thin) for clip, label in found], model.labels)
-               for thin in model.thin_levels}
+               for thin in (*model.thin_levels, "auto")}
     top = model.thin_levels[0]
     first = results[top]
     accuracy = [["level", "accuracy", "95 % interval", "calibration error", *first["per_class"]]]
@@ -103,7 +103,7 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
     if negatives:
         rows = [["level", "detections", "hours", "an hour"]]
         named = " ".join(f"{path.parent.name}/{path.name}" for path in negatives)
-        for thin in model.thin_levels:
+        for thin in (*model.thin_levels, "auto"):
             events, hours = false_alarms(model, negatives, thin)
             rows.append([thin, str(events), f"{hours:.2f}", f"{events / hours:.1f}"])
         parts.append("## False accepts\nDetections with the default threshold "

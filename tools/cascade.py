@@ -1,16 +1,17 @@
 """Choose how thin="auto" cascades through a model's thinning levels, and write it into the model.
 
-    python -m tools.cascade MODEL.kws CLIPS --audio RECORDING [--list FILE] [--loss POINTS] [--out FILE.kws]
+    python -m tools.cascade MODEL.kws CLIPS --audio RECORDING ... [--list FILE] [--loss POINTS] [--out FILE.kws]
 
-Every choice of levels, each with the best score from which on it is believed, is tried on the scores of all levels: the
-cheapest in the recording that loses at most so many points of accuracy on the clips is kept. What a level costs follows
-from timing all of them in a live stream: a part that all share, and one that grows with its blocks. Prints what
-`kwsrt eval` and `kwsrt bench --levels` would: each level and the cascade, accuracy and mean microseconds a decision.
+Every choice of levels, each with the score (of the best keyword, or of all other labels together) from which on it is
+believed, is tried on the scores of all levels: the cheapest in the recordings that loses at most so many points of
+accuracy on the clips is kept. What a level costs follows from timing all of them in a live stream: a part that all
+share, and one that grows with its blocks. Prints what `kwsrt eval` and `kwsrt bench --levels` would: each level and the
+cascade, accuracy and mean microseconds a decision.
 """
 import argparse
 import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +42,9 @@ def cascades(clips: dict[str, Array], right: dict[str, Array], heard: dict[str, 
              blocks: dict[str, float]) -> Iterator[Cascade]:
     """Every cascade of the levels, whose names are in the order of depth, the deepest first.
 
-    clips, heard : level -> best scores of the clips and of a recording's decisions. right : level -> whether each clip
-    is named right. shared, blocks : cost that all levels have in common, and level -> what comes on top of it."""
+    clips, heard : level -> how clear its scores are, of the clips and of a recording's decisions. right : level ->
+    whether each clip is named right. shared, blocks : cost that all levels have in common, and level -> what comes on
+    top of it."""
     deepest, *thinner = clips
     for count in range(len(thinner) + 1):
         for levels in itertools.combinations(thinner[::-1], count):
@@ -60,15 +62,20 @@ def cascades(clips: dict[str, Array], right: dict[str, Array], heard: dict[str, 
 
 
 def predictions(model: kwsrt.Model, clips: Path, listed: Path | None, thin: str) -> tuple[Array, Array]:
-    """Best score of each clip, and whether it names the clip right."""
-    best, right = [], []
+    """How clear the scores of each clip are, and whether they name it right."""
+    all_scores, right = [], []
     for path, label in find_clips(clips, listed, model.labels):
         samples, rate = audio.read(path)
         scores = model.predict(samples, sample_rate=rate, thin=thin)
-        name = max(scores, key=scores.__getitem__)
-        best.append(scores[name])
-        right.append(name == label)
-    return np.array(best, np.float32), np.array(right)
+        all_scores.append(list(scores.values()))
+        right.append(max(scores, key=scores.__getitem__) == label)
+    return clearness(np.array(all_scores, np.float32), model.labels), np.array(right)
+
+
+def clearness(scores: Array, labels: Sequence[str]) -> Array:
+    """Of scores (n, labels): that of the best keyword, or of all that are none together."""
+    keyword = np.array([not label.startswith("_") for label in labels])
+    return np.maximum(scores[:, keyword].max(1), scores[:, ~keyword].sum(1))
 
 
 def main() -> int:
@@ -76,15 +83,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("clips", type=Path)
-    parser.add_argument("--audio", type=Path, required=True, metavar="RECORDING")
+    parser.add_argument("--audio", type=Path, nargs="+", required=True, metavar="RECORDING")
     parser.add_argument("--list", type=Path, metavar="FILE")
     parser.add_argument("--loss", type=float, default=0.1, metavar="POINTS")
     parser.add_argument("--out", type=Path, metavar="FILE.kws")
     arguments = parser.parse_args()
     model = kwsrt.load(arguments.model)
-    samples = audio.prepare(*audio.read(arguments.audio), model.sample_rate)
+    samples = np.concatenate([audio.prepare(*audio.read(path), model.sample_rate) for path in arguments.audio])
     known = {level: predictions(model, arguments.clips, arguments.list, level) for level in model.thin_levels}
-    heard = {level: model.stream(thin=level).push(samples).values.max(1) for level in model.thin_levels}
+    heard = {level: clearness(model.stream(thin=level).push(samples).values, model.labels)
+             for level in model.thin_levels}
     shared, blocks = costs(model, samples)
     best, right = ({level: pair[part] for level, pair in known.items()} for part in (0, 1))
     least = right[model.thin_levels[0]].mean() - arguments.loss / 100
