@@ -23,11 +23,10 @@ name, labels: strings. threshold: 0 to 1, from which a detection is reported (0.
 options of kwsrt.frontend.FrontEnd. network: family "dfsmn"; frames, bins: input size; conv1, conv2, width, hidden:
 channels; blocks; taps of a memory; planes: 1 or 2 activation planes; levels: thinning levels, name -> indices of the
 blocks that run. Where causal is true, memories look back, convolutions are not padded in time, and the classifier sees
-`steps` steps of four frames: frames is 4 * steps + 9. clear: 0 to 1, the score of the
-best keyword or of all other labels together from which on thin="auto" runs no deeper level, or {level: score} of the
-levels that it runs before the first (0.85 for all where it is missing). verify:
-number of input/score vectors that the file carries. training, accuracy, licence, provenance: what a user should know,
-in any form.
+`steps` steps of four frames: frames is 4 * steps + 9. clear: 0 to 1, the score of all labels together that are no
+keywords from which on thin="auto" runs no deeper level, or {level: score} of the levels that it runs before the first
+(0.85 for all where it is missing). verify: number of input/score vectors that the file carries. training, accuracy,
+licence, provenance: what a user should know, in any form.
 
 Tensors
 -------

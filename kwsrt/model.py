@@ -113,7 +113,7 @@ class Model:
     def stream(self, *, thin: str = "full", stride: int | None = None, gate: float | None = None) -> Stream:
         """A new Stream: the state of one audio source, which yields the scores of a decision every `stride` frames.
 
-        thin : thinning level, or "auto": the thinnest first, and deeper ones while its scores are not clear.
+        thin : thinning level, or "auto": the thinnest first, deeper ones unless it is sure that it hears no keyword.
         gate : dB below a full-scale sine, such as -70: windows in which no mel band reaches it are `_silence_`.
 
         Raises

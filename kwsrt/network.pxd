@@ -65,6 +65,7 @@ cdef class Network:
     cdef Level *_levels
     cdef object _kept
     cdef int8_t[::1] _other      # of every class, whether it is no keyword
+    cdef bint _others            # whether there are such
     cdef int32_t _count, _blocks, _steps, _width, _hidden, _taps
 
     cdef Workspace workspace(self)
@@ -73,7 +74,7 @@ cdef class Network:
     cdef int32_t infer_next(self, int32_t level, const int8_t *features, int32_t stride, Past *past, Buffers *b,
                             float *scores) noexcept nogil
     cdef int32_t _finish(self, int32_t level, Past *past, Buffers *b, float *scores) noexcept nogil
-    cdef float _clearest(self, const float *scores) noexcept nogil
+    cdef float _clearness(self, const float *scores) noexcept nogil
     cdef void _run_stem(self, const int8_t *features, Buffers *b) noexcept nogil
     cdef void _next_stem(self, const int8_t *features, int32_t stride, Past *past, Buffers *b) noexcept nogil
     cdef void _first_rows(self, const int8_t *features, int32_t first, int32_t rows, uint8_t *codes,

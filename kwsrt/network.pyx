@@ -69,9 +69,9 @@ cdef class Network:
     tensors : dict of arrays by the names of kwsrt.format.tensor_specs; 1-bit weights are used in place, not copied, where
         the kernels read the file's order.
     kernels : layers.Kernels or None for the best of this CPU (or KWSRT_ISA).
-    clear : the score, 0 to 1, of the best keyword or of all others together from which on "auto" believes a level and runs
+    clear : the score, 0 to 1, of all classes together that are no keywords from which on "auto" believes a level and runs
         no deeper one; or {level: score} of the levels that it runs before the first one, which is never left out.
-    others : positions of the classes that are no keywords.
+    others : positions of the classes that are no keywords. Where there are none, clear is the best score.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ cdef class Network:
             self._levels[index].clear = clear.get(level, LEFT_OUT) if isinstance(clear, Mapping) else clear
         other = np.zeros(classes, np.int8)
         other[list(others)] = 1
-        self._other = other
+        self._other, self._others = other, other.any()
         self._kept = [tensors]
         planes, scales = config["planes"], tensors["scales"]
         pad = (0 if self.causal else PAD, PAD)
@@ -304,21 +304,21 @@ cdef class Network:
             if self._levels[level].clear == LEFT_OUT:
                 continue
             self._run_level(level, past, b, scores)
-            if self._clearest(scores) >= self._levels[level].clear:
+            if self._clearness(scores) >= self._levels[level].clear:
                 return level
         self._run_level(0, past, b, scores)
         return 0
 
-    cdef float _clearest(self, const float *scores) noexcept nogil:
-        """The score of the best keyword, or of all that are none together."""
+    cdef float _clearness(self, const float *scores) noexcept nogil:
+        """How sure it is that no keyword is heard: one that a thin level hears, a deeper one has to confirm. They are rare,
+        and of the false alarms of a thin level this leaves few."""
         cdef float best = 0.0, others = 0.0
         cdef int32_t i
         for i in range(self.classes):
+            best = max(best, scores[i])
             if self._other[i]:
                 others += scores[i]
-            else:
-                best = max(best, scores[i])
-        return max(best, others)
+        return others if self._others else best
 
     cdef void _run_stem(self, const int8_t *features, Buffers *b) noexcept nogil:
         """Everything before the blocks: the levels have it in common."""

@@ -2,11 +2,11 @@
 
     python -m tools.cascade MODEL.kws CLIPS --audio RECORDING ... [--list FILE] [--loss POINTS] [--out FILE.kws]
 
-Every choice of levels, each with the score (of the best keyword, or of all other labels together) from which on it is
-believed, is tried on the scores of all levels: the cheapest in the recordings that loses at most so many points of
-accuracy on the clips is kept. What a level costs follows from timing all of them in a live stream: a part that all
-share, and one that grows with its blocks. Prints what `kwsrt eval` and `kwsrt bench --levels` would: each level and the
-cascade, accuracy and mean microseconds a decision.
+Every choice of levels, each with the score (of all labels together that are no keywords) from which on it is believed
+to have heard none, is tried on the scores of all levels: the cheapest in the recordings that loses at most so many
+points of accuracy on the clips is kept. What a level costs follows from timing all of them in a live stream: a part
+that all share, and one that grows with its blocks. Prints what `kwsrt eval` and `kwsrt bench --levels` would: each
+level and the cascade, accuracy and mean microseconds a decision.
 """
 import argparse
 import itertools
@@ -26,7 +26,7 @@ from kwsrt.cli.bench import compare
 from kwsrt.cli.eval import find_clips
 
 Array = NDArray[Any]
-CLEAR = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)
+CLEAR = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,10 @@ def predictions(model: kwsrt.Model, clips: Path, listed: Path | None, thin: str)
 
 
 def clearness(scores: Array, labels: Sequence[str]) -> Array:
-    """Of scores (n, labels): that of the best keyword, or of all that are none together."""
-    keyword = np.array([not label.startswith("_") for label in labels])
-    return np.maximum(scores[:, keyword].max(1), scores[:, ~keyword].sum(1))
+    """Of scores (n, labels): that of all labels together that are no keywords, or without such the best."""
+    other = np.array([label.startswith("_") for label in labels])
+    result: Array = scores[:, other].sum(1) if other.any() else scores.max(1)
+    return result
 
 
 def main() -> int:
