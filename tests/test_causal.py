@@ -13,8 +13,6 @@ from tests import reference
 from tests.models import make_model
 from tests.reference import same_bits
 
-pytestmark = pytest.mark.arm
-
 STEPS = 4
 LEVELS = {"full": [0, 1, 2], "half": [0, 2], "quarter": [2]}
 
@@ -41,6 +39,7 @@ def expected(model, frames, level):
     return reference.network_scores(config, model.tensors, reference.unpack_all(config, model.tensors), frames, level)
 
 
+@pytest.mark.arm
 @pytest.mark.parametrize("planes", [1, 2])
 @pytest.mark.parametrize("isa", available_isas())
 def test_windows_are_those_of_the_reference(planes, isa):
@@ -61,7 +60,7 @@ def test_a_stream_remembers_all_its_past(level):
 
 
 @given(lengths=st.lists(st.integers(1, 3000), min_size=1, max_size=30), level=st.sampled_from([*LEVELS, "auto"]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_chunks_do_not_matter(lengths, level):
     whole, stream = MODEL.stream(thin=level).push(SAMPLES), MODEL.stream(thin=level)
     at, parts = 0, []
@@ -87,6 +86,7 @@ def test_strides_are_whole_steps():
         assert same_bits(made, MODEL.network.run(q[None, first:first + FRAMES], "full")[0])
 
 
+@pytest.mark.arm
 def test_a_level_that_did_not_run_catches_up():
     """As if it had run all along where it misses no more steps than a window has, else as if the window were all."""
     q = MODEL.frontend.quantized(SAMPLES)
