@@ -139,8 +139,8 @@ def listen(device: int | str | None = None, *, callback: Callable[[Detection], o
     thin : thinning level; with "auto", the default, deeper levels run only where a thinner one is not sure, and the
         thinnest alone while the machine does not keep up.
     threshold, smoothing, patience, refractory, debounce : see Detector; by default the model's own threshold.
-    stride : frames (30 ms) between decisions. gate : dB below which nothing is heard, None for never; see Model.stream.
-        A model without the label `_silence_` has no gate.
+    stride : frames (30 ms) between decisions; None: 2, of a causal network 4. gate : dB below which nothing is heard,
+        None for never; see Model.stream. A model without the label `_silence_` has no gate.
     reconnect : wait for a device that disappeared, instead of raising MicrophoneError.
 
     Raises

@@ -198,7 +198,7 @@ def detect(audio: ArrayLike | str | Path | Iterable[ArrayLike], *, sample_rate: 
     model : a Model, or what `load` takes; by default the bundled model.
     thin, gate : thinning level, or "auto"; dB below which nothing is heard; see Model.stream.
     threshold, smoothing, patience, refractory, debounce : see Detector; by default the model's own threshold.
-    stride : frames (30 ms) between decisions.
+    stride : frames (30 ms) between decisions; None: 2, of a causal network 4.
 
     Yields
     ------

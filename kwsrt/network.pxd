@@ -5,6 +5,9 @@ from kwsrt.layers cimport (BinaryConv2d, BinaryLinear, ClassifierLayer, InputCon
                            Scratch, kws_kernels, kws_staircase)
 
 
+cdef enum:
+    MOST_LEVELS = 8
+
 cdef struct Block:
     MemoryLayer memory
     LinearLayer expand, project
@@ -25,7 +28,7 @@ cdef struct Past:
     float *x[2]                  # what all levels start from: of the last two windows, or (causal) of the last steps
     # the rest is a causal network's
     int64_t steps                # since the first
-    int64_t taken[8]             # steps that each level has taken in
+    int64_t taken[MOST_LEVELS]   # steps that each level has taken in
     int8_t *columns              # of every block of every level, the quantised inputs of its memory
     int8_t *ends                 # of every level, the classifier's quantised inputs
 

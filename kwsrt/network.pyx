@@ -14,9 +14,9 @@ from libc.stdlib cimport calloc, free
 from libc.stdint cimport int16_t, uint8_t
 from libc.string cimport memmove, memset
 
-from kwsrt.layers cimport (Classifier, ConvLayer, Memory, ScratchSize, Staircase, classifier_run, classifier_sums, conv_pack, conv_rows,
-                           conv_run, conv_scratch, input_rows, input_run, kws_padded_outputs, larger, linear_product,
-                           linear_run, linear_scratch, memory_run, memory_scratch, softmax)
+from kwsrt.layers cimport (Classifier, ConvLayer, Memory, ScratchSize, Staircase, classifier_run, classifier_sums,
+                           conv_pack, conv_rows, conv_run, conv_scratch, input_rows, input_run, kws_padded_outputs,
+                           larger, linear_product, linear_run, linear_scratch, memory_run, memory_scratch, softmax)
 
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t alignment, size_t size)
@@ -34,7 +34,7 @@ cdef enum:
     STRIDE = 2
     PAD = 2
     STEP = STRIDE * STRIDE  # frames of a step
-# The level "auto": the thinnest first, deeper ones while its scores are not clear.
+# The level "auto": the thinnest first, deeper ones unless it is clear that no keyword is heard.
 cdef int32_t AUTO = -1
 # What is clear where a model does not say; no score is, for a level that "auto" leaves out.
 CLEAR = 0.85
@@ -85,8 +85,7 @@ cdef class Network:
     OptionError : tensors whose sizes or values cannot be run.
     """
 
-    def __cinit__(self, config, int classes, tensors, kernels=None, *, clear=CLEAR,
-                  others=()):
+    def __cinit__(self, config, int classes, tensors, kernels=None, *, clear=CLEAR, others=()):
         self.kernels = kernels or Kernels()
         self.frames, self.bins, self.classes = config["frames"], config["bins"], classes
         self._width, self._hidden, self._taps = config["width"], config["hidden"], config["taps"]
@@ -94,6 +93,8 @@ cdef class Network:
         self.stride = STEP if self.causal else STRIDE
         self.levels = tuple(config["levels"])
         self._count = <int32_t>len(self.levels)
+        if self._count > MOST_LEVELS:
+            raise OptionError(f"a network has at most {MOST_LEVELS} thinning levels, got {self._count}")
         self._levels = <Level *>calloc(len(self.levels), sizeof(Level))
         if self._levels == NULL:
             raise MemoryError()

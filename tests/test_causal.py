@@ -123,5 +123,11 @@ def test_sizes_that_no_causal_network_has(wrong):
         file_format.parse(file_format.write({**MODEL.manifest, "network": network}, MODEL.tensors))
 
 
+def test_levels_are_few():
+    config = {**MODEL.manifest["network"], "levels": {str(number): [0] for number in range(9)}}
+    with pytest.raises(OptionError, match="at most 8"):
+        Network(config, len(MODEL.labels), MODEL.tensors)
+
+
 def test_a_stream_is_small():
     assert MODEL.stream().memory < 32 * 1024

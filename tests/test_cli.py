@@ -424,6 +424,7 @@ def test_bench_compares_levels(cli, refused, tiny, tiny_model_path, recording, t
     assert "auto ended with" in out
     wavfile.write(tmp_path / "short.wav", RATE, np.zeros(RATE, np.int16))
     assert "too short" in refused(*options, "--audio", tmp_path / "short.wav")
+    assert "give both" in refused("bench", "--model", tiny_model_path, "--audio", recording)
 
 
 def test_bench_wrong_level(refused, tiny_model_path):

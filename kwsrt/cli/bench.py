@@ -53,6 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     model = kwsrt.load(arguments.model)
     if arguments.streams < 1:
         raise OptionError(f"--streams {arguments.streams}: expected 1 or more")
+    if arguments.audio and not arguments.levels:
+        raise OptionError("--audio is what --levels hears: give both")
     if arguments.levels:
         result = compare(model, _samples(model, arguments.audio))
         print(json.dumps(result) if arguments.json else _table(result))
