@@ -31,6 +31,7 @@ licence, provenance: what a user should know, in any form.
 Tensors
 -------
 1-bit weights are uint8 [outputs / 16][2 * inputs / 16][16] as layers.pack_weights says (memories: bits, tap after tap).
+The first convolution's are int8, LARGEST_TOTAL at most in an output's magnitudes together, so that its sums are int16.
 A layer computes y = a*n + b and PReLU from its integer sum n: `affine` is [a, b], `slope` the PReLU's. `threshold`
 shifts the activations before they are quantised, `scales` holds the quantisers' scales: conv2, fc1, then memory,
 expand, project of every block, and last the inverse scale of the classifier's int8 input. Inside the blocks there is
@@ -58,6 +59,7 @@ HEADER = struct.Struct("<8sIIQ8x32s")
 ALIGNMENT = 64
 LARGEST_FILE = 1 << 26
 KERNEL = 5
+LARGEST_TOTAL = 255
 
 
 @dataclass(frozen=True)

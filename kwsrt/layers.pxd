@@ -6,14 +6,15 @@ cdef extern from "kernels/kernels.h" nogil:
     enum:
         KWS_MAX_INPUTS
         KWS_MOST_TAPS
+        KWS_LARGEST_TOTAL
 
     ctypedef struct kws_bgemm_args:
         const uint8_t *weights
         int32_t inputs, outputs, planes
 
     ctypedef struct kws_staircase:
-        const int16_t *sign
-        const int16_t *steps[3]
+        const int16_t *above[3]
+        const int16_t *below[3]
         int32_t planes
 
     ctypedef struct kws_epilogue:
@@ -27,9 +28,11 @@ cdef extern from "kernels/kernels.h" nogil:
         int32_t planes
 
     ctypedef struct kws_conv_args:
-        const float *weights
+        const int16_t *weights
         int32_t width, kernel, stride, outputs, out_height, out_width
-        kws_epilogue epilogue
+
+    ctypedef struct kws_patches:
+        int32_t rows, columns, kernel, row_bytes, x_bytes, y_bytes, piece_bytes, patch_bytes
 
     ctypedef struct kws_kernels:
         const char *name
@@ -40,17 +43,25 @@ cdef extern from "kernels/kernels.h" nogil:
         void (*levels)(const kws_quantizer *quantizer, const float *x, int32_t rows, int32_t channels,
                        int8_t *q) noexcept nogil
         void (*staircase)(const kws_staircase *stairs, const int16_t *sums, int32_t rows, int32_t outputs,
-                          int8_t *q) noexcept nogil
+                          uint8_t *codes) noexcept nogil
         void (*memory)(const int8_t *weights, const int8_t *q, int32_t taps, int32_t channels,
                        int16_t *sums) noexcept nogil
         void (*affine)(const kws_epilogue *epilogue, const int16_t *sums, const float *residual, int32_t rows,
                        int32_t outputs, float *y) noexcept nogil
-        void (*conv)(const kws_conv_args *args, const float *image, float *y) noexcept nogil
+        void (*affine_levels)(const kws_epilogue *epilogue, const kws_quantizer *quantizer, const int16_t *sums,
+                              const float *residual, int32_t rows, int32_t outputs, float *y,
+                              int8_t *q) noexcept nogil
+        void (*affine_codes)(const kws_epilogue *epilogue, const kws_quantizer *quantizer, const int16_t *sums,
+                             const float *residual, int32_t rows, int32_t outputs, float *y,
+                             uint8_t *codes) noexcept nogil
+        void (*widen)(const int8_t *q, int32_t count, int16_t *wide) noexcept nogil
+        void (*conv)(const kws_conv_args *args, const int16_t *image, int16_t *sums) noexcept nogil
         void (*to_int8)(const float *x, int32_t count, float inverse_scale, int8_t *q) noexcept nogil
         void (*add)(const int16_t *more, int32_t count, int16_t *sums) noexcept nogil
         void (*dense)(const int8_t *weights, const int8_t *q, int32_t inputs, int32_t outputs,
                       int32_t *sums) noexcept nogil
 
+    void kws_gather_patches(const kws_patches *args, const uint8_t *image, uint8_t *patches)
     int32_t kws_weight_bytes(int32_t inputs)
     int32_t kws_code_bytes(int32_t inputs)
     int32_t kws_padded_outputs(int32_t outputs)
@@ -75,7 +86,8 @@ cdef struct LinearLayer:
 
 cdef struct ConvLayer:
     LinearLayer linear           # inputs: kernel * kernel * channels
-    int32_t height, width, channels, kernel, stride, pad_rows, pad_columns, out_height, out_width
+    kws_patches patches          # of one row of the output
+    int32_t height, width, channels, stride, pad_rows, pad_columns, out_height, out_width
     const int16_t *correction    # [positions][padded outputs]: takes the padded taps out of the sum
 
 cdef struct MemoryLayer:
@@ -89,6 +101,7 @@ cdef struct InputLayer:
     kws_conv_args conv
     int32_t height, width        # of the unpadded image
     int32_t pad_rows, pad_columns
+    kws_epilogue epilogue        # padded to 16 outputs
 
 cdef struct ClassifierLayer:
     const int8_t *weights        # [outputs][inputs]
@@ -127,32 +140,30 @@ cdef class Classifier:
 
 cdef class Staircase:
     cdef kws_staircase stairs
+    cdef int32_t outputs
     cdef object _kept
 
 cdef void linear_product(const kws_kernels *k, const LinearLayer *layer, const int8_t *q, int32_t rows,
                          Scratch scratch) noexcept nogil
-cdef void linear_run(const kws_kernels *k, const LinearLayer *layer, const float *x, int32_t rows,
-                     const float *residual, Scratch scratch, float *y) noexcept nogil
-# Output rows of a convolution, `rows` of them from `first` on: of the network's input, from its features; or of the next,
-# from an image of codes that conv_pack made of rows of activations.
+# Sums of output rows of a convolution, `rows` of them from `first` on: of the network's input, from its features; or of
+# the next, from an image of codes: rows of conv_image_row bytes, of which conv_store fills those from `first` on.
 cdef void input_rows(const kws_kernels *k, const InputLayer *layer, const int8_t *features, int32_t first, int32_t rows,
-                     float *image, float *y) noexcept nogil
-cdef void conv_pack(const kws_kernels *k, const ConvLayer *layer, const float *x, int32_t rows, Scratch scratch,
-                    uint8_t *image) noexcept nogil
+                     int16_t *image, int16_t *sums) noexcept nogil
+cdef int32_t conv_image_row(const ConvLayer *layer) noexcept nogil
+cdef void conv_store(const ConvLayer *layer, const uint8_t *codes, int32_t first, int32_t rows,
+                     uint8_t *image) noexcept nogil
 cdef void conv_rows(const kws_kernels *k, const ConvLayer *layer, const uint8_t *image, int32_t first, int32_t rows,
-                    Scratch scratch, float *y) noexcept nogil
-cdef void conv_run(const kws_kernels *k, const ConvLayer *layer, const float *x, Scratch scratch,
-                   float *y) noexcept nogil
-cdef void memory_run(const kws_kernels *k, const MemoryLayer *layer, const float *x, int32_t steps, Scratch scratch,
-                     float *y) noexcept nogil
-cdef void input_run(const kws_kernels *k, const InputLayer *layer, const int8_t *features, float *image,
-                    float *y) noexcept nogil
+                    Scratch scratch) noexcept nogil
+# Codes of `pixels` pixels, each of which fills whole groups of 16 channels, side by side.
+cdef void close_up(const uint8_t *codes, int32_t pixels, int32_t channels, uint8_t *closed) noexcept nogil
+cdef void memory_sums(const kws_kernels *k, const MemoryLayer *layer, const int8_t *q, int32_t steps,
+                      int16_t *sums) noexcept nogil
 cdef void classifier_run(const kws_kernels *k, const ClassifierLayer *layer, const float *x, int8_t *q, int32_t *sums,
                          float *logits) noexcept nogil
 cdef void classifier_sums(const kws_kernels *k, const ClassifierLayer *layer, const int8_t *q, int32_t *sums,
                           float *logits) noexcept nogil
 cdef void softmax(const float *logits, int32_t count, float *scores) noexcept nogil
 cdef ScratchSize linear_scratch(const LinearLayer *layer, int32_t rows) noexcept nogil
-cdef ScratchSize conv_scratch(const ConvLayer *layer, int32_t rows, int32_t out_rows) noexcept nogil
+cdef ScratchSize conv_scratch(const ConvLayer *layer, int32_t out_rows) noexcept nogil
 cdef ScratchSize memory_scratch(const MemoryLayer *layer, int32_t steps) noexcept nogil
 cdef ScratchSize larger(ScratchSize a, ScratchSize b) noexcept nogil

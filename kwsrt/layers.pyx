@@ -9,7 +9,7 @@ Sources: BiFSMN (IJCAI 2022) and BiFSMNv2 (TNNLS 2023), with one scale per outpu
 """
 import os
 
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memmove, memset
 
 import numpy as np
 
@@ -54,6 +54,36 @@ cdef class Kernels:
     def isa(self):
         """Name of the instruction set."""
         return self.table.name.decode()
+
+    def finish(self, sums, a, b, slope, residual, threshold, float scale, int planes):
+        """What follows the integer sums (rows, outputs) of a layer, by its kernels, for tests.
+
+        Returns
+        -------
+        prelu(a * sums + b) + residual (which may be None), float32; its activation levels, int8, and their codes, uint8,
+        for the quantiser of `threshold`, `scale`, `planes`.
+        """
+        cdef int rows, outputs
+        rows, outputs = np.shape(sums)
+        cdef list kept = []
+        cdef kws_epilogue epilogue = _epilogue(kept, a, b, slope, outputs)
+        cdef kws_quantizer quantizer = _quantizer(kept, threshold, scale, planes, outputs)
+        padded = np.zeros((rows, kws_padded_outputs(outputs)), np.int16)
+        padded[:, :outputs] = sums
+        cdef const int16_t[:, ::1] n = padded
+        cdef const float[:, ::1] added = np.zeros((1, 1), np.float32) if residual is None else residual
+        cdef const float *added_data = NULL if residual is None else &added[0, 0]
+        results = [np.empty((rows, outputs), np.float32), np.empty((rows, outputs), np.int8),
+                   np.empty((rows, kws_code_bytes(outputs)), np.uint8)]
+        again = np.empty_like(results[0])
+        cdef float[:, ::1] y = results[0], y_again = again
+        cdef int8_t[:, ::1] q = results[1]
+        cdef uint8_t[:, ::1] codes = results[2]
+        self.table.affine_levels(&epilogue, &quantizer, &n[0, 0], added_data, rows, outputs, &y[0, 0], &q[0, 0])
+        self.table.affine_codes(&epilogue, &quantizer, &n[0, 0], added_data, rows, outputs, &y_again[0, 0], &codes[0, 0])
+        if not np.array_equal(results[0], again):
+            raise AssertionError("affine_levels and affine_codes differ")
+        return tuple(results)
 
 
 # --- packing -------------------------------------------------------------------------------------------------------
@@ -222,13 +252,6 @@ cdef void linear_product(const kws_kernels *k, const LinearLayer *layer, const i
     k.bgemm(&layer.product, scratch.codes, rows, scratch.sums)
 
 
-cdef void linear_run(const kws_kernels *k, const LinearLayer *layer, const float *x, int32_t rows,
-                     const float *residual, Scratch scratch, float *y) noexcept nogil:
-    k.levels(&layer.quantizer, x, rows, layer.product.inputs, scratch.q)
-    linear_product(k, layer, scratch.q, rows, scratch)
-    k.affine(&layer.epilogue, scratch.sums, residual, rows, layer.product.outputs, y)
-
-
 cdef class BinaryLinear:
     """y = prelu(a * sum(w*q) + b) (+ residual), for rows of activations.
 
@@ -260,7 +283,10 @@ cdef class BinaryLinear:
         y = np.empty((count, self.layer.product.outputs), np.float32)
         cdef float[:, ::1] out = y
         cdef _OwnScratch own = _scratch(linear_scratch(&self.layer, count))
-        linear_run(self.kernels.table, &self.layer, &rows[0, 0], count, added_data, own.scratch, &out[0, 0])
+        cdef const kws_kernels *k = self.kernels.table
+        k.levels(&self.layer.quantizer, &rows[0, 0], count, self.layer.product.inputs, own.scratch.q)
+        linear_product(k, &self.layer, own.scratch.q, count, own.scratch)
+        k.affine(&self.layer.epilogue, own.scratch.sums, added_data, count, self.layer.product.outputs, &out[0, 0])
         return y
 
     def sums(self, q):
@@ -275,114 +301,141 @@ cdef class BinaryLinear:
         return own._kept[2].reshape(count, padded)[:, :self.layer.product.outputs].copy()
 
 
-cdef class Staircase:
-    """"Affine, PReLU, quantise" of a hidden layer as compares on its integer sums: no float in between.
+cdef float _prelu(float a, float b, float slope, int32_t n) noexcept nogil:
+    """The same float32 operations as the kernels'."""
+    cdef float value = a * <float>n
+    value = value + b
+    return value if value >= 0 else slope * value
 
-    y(n) = prelu(a*n + b) only grows (or only falls) with n when slope >= 0, so each level of the next quantiser (without
-    thresholds) begins at one integer. It is found by bisection on the same float32 operations that it replaces, so the
-    result is the same to the last bit.
+
+cdef bint _passes(const float *p, float limit, int32_t n) noexcept nogil:
+    """Whether sum n passes a step, for p = a, b, slope, threshold."""
+    cdef float distance = _prelu(p[0], p[1], p[2], n) - p[3]
+    return distance >= limit
+
+
+cdef int32_t _first(const float *p, float limit, int32_t low, int32_t high, int32_t direction) noexcept nogil:
+    """How far beyond `low` (towards direction * infinity) the first sum lies that passes, where all that follow do too; one
+    more than `high` - low where none does."""
+    cdef int32_t least = -1, most = high - low + 1, middle
+    while most - least > 1:
+        middle = (least + most) // 2
+        if _passes(p, limit, direction * (low + middle)):
+            most = middle
+        else:
+            least = middle
+    return most
+
+
+cdef void _find_step(const float *p, float limit, int32_t largest, int16_t *above, int16_t *below) noexcept nogil:
+    """Of the sums -largest to largest, those pass that lie above `above` or below `below`.
+
+    Affine and PReLU have two sides, value >= 0 and value < 0. With a > 0 the first is n >= start, where the distance only
+    grows with n; on the other it grows with n if slope > 0 and falls if slope < 0. With a < 0 the same holds of -n."""
+    cdef int32_t direction = 1 if p[0] >= 0 else -1, start, up, down
+    cdef float flat[4]
+    # start: the first n (in that direction) whose value is not negative. A slope of zero makes those before it all alike.
+    flat[0], flat[1], flat[2], flat[3] = p[0], p[1], 1.0, 0.0
+    start = _first(flat, 0.0, -largest, largest, direction) - largest
+    up = start + _first(p, limit, start, largest, direction) if start <= largest else largest + 1
+    if start > -largest and p[2] > 0 and up == start:
+        up = -largest + _first(p, limit, -largest, start - 1, direction)
+    down = -largest - 1
+    if start > -largest and (p[2] < 0 or (p[2] == 0 and _passes(p, limit, direction * (start - 1)))):
+        # From start - 1 away from it, that is towards -largest, the distance only grows.
+        down = -(1 - start + _first(p, limit, 1 - start, largest, -direction))
+    if down + 1 >= up:
+        up, down = -largest, -largest - 1
+    if direction < 0:
+        up, down = -down, -up
+    above[0], below[0] = <int16_t>(up - 1), <int16_t>(down + 1)
+
+
+cdef class Staircase:
+    """"Affine, PReLU, quantise" of a layer's sums as compares: no float in between.
+
+    What prelu(a*n + b) - threshold reaches, it reaches for all n beyond one point and, where the slope is negative, also
+    for all n before another. Both are found by bisection on the same float32 operations that they replace, so the result
+    is the same to the last bit.
 
     Parameters
     ----------
-    a, b, slope : per output, slope >= 0. scale, planes : the next layer's quantiser. largest : bound of |n|.
+    a, b, slope : per output. threshold (per output, or one for all), scale, planes : the next layer's quantiser.
+    largest : bound of |n|, at most 32766.
     """
 
-    def __init__(self, a, b, slope, float scale, int planes, int largest):
-        a, b, slope = (np.asarray(v, np.float32) for v in (a, b, slope))
-        if (slope < 0).any() or largest > 3 * KWS_MAX_INPUTS:
-            raise OptionError("a staircase needs slopes of zero or more, and sums inside int16")
-        sign = np.where(a < 0, -1, 1).astype(np.int16)
-
-        def reaches(m, level):
-            value = a * (sign * m).astype(np.float32) + b
-            return np.where(value >= 0, value, slope * value) >= level
-
-        def first_reaching(level):
-            low = np.full(a.shape, -largest - 1, np.int32)
-            high = np.full(a.shape, largest + 1, np.int32)
-            while (high - low > 1).any():
-                middle = (low + high) // 2
-                reached = reaches(middle, level)
-                high, low = np.where(reached, middle, high), np.where(reached, low, middle)
-            return high.astype(np.int16)
-
-        scale32 = np.float32(scale)
-        levels = (-scale32, np.float32(0), scale32) if planes == 2 else (np.float32(0),) * 3
-        self._kept = [sign, *(first_reaching(level) for level in levels)]
-        cdef const int16_t[::1] view
-        view = self._kept[0]
-        self.stairs.sign = &view[0]
-        for i in range(3):
-            view = self._kept[1 + i]
-            self.stairs.steps[i] = &view[0]
-        self.stairs.planes = planes
+    def __init__(self, a, b, slope, threshold, float scale, int planes, int largest):
+        cdef int outputs = np.size(a), steps = 3 if planes == 2 else 1, o, k
+        if not 0 < largest < 32767:
+            raise OptionError("a staircase needs sums inside int16")
+        parameters = np.ascontiguousarray(np.stack([_vector(values, outputs, name) for values, name in (
+            (a, "a"), (b, "b"), (slope, "slope"), (threshold, "threshold"))], axis=1))
+        cdef list kept = []
+        _quantizer(kept, threshold, scale, planes, outputs)
+        # No sum is beyond these, whatever stands in the padding.
+        above = np.full((3, kws_padded_outputs(outputs)), 32767, np.int16)
+        below = np.full((3, kws_padded_outputs(outputs)), -32768, np.int16)
+        cdef const float[:, ::1] p = parameters
+        cdef int16_t[:, ::1] high = above, low = below
+        cdef float[3] limits
+        limits[0], limits[1], limits[2] = -scale if steps == 3 else 0, 0, scale
+        for k in range(steps):
+            for o in range(outputs):
+                _find_step(&p[o, 0], limits[k], largest, &high[k, o], &low[k, o])
+        for k in range(3):
+            self.stairs.above[k], self.stairs.below[k] = &high[k, 0], &low[k, 0]
+        self.stairs.planes, self.outputs = planes, outputs
+        self._kept = above, below
 
     def __call__(self, sums, Kernels kernels=None):
-        """q, int8 (rows, outputs), of int16 sums (rows, outputs)."""
+        """Codes, uint8 (rows, code bytes), of int16 sums (rows, outputs)."""
         kernels = kernels or Kernels()
-        rows, outputs = sums.shape
-        padded = np.zeros((rows, kws_padded_outputs(outputs)), np.int16)
-        padded[:, :outputs] = sums
+        cdef int rows = len(sums)
+        padded = np.zeros((rows, kws_padded_outputs(self.outputs)), np.int16)
+        padded[:, :self.outputs] = sums
         cdef const int16_t[:, ::1] view = padded
-        q = np.empty((rows, outputs), np.int8)
-        cdef int8_t[:, ::1] out = q
-        kernels.table.staircase(&self.stairs, &view[0, 0], <int32_t>rows, <int32_t>outputs, &out[0, 0])
-        return q
+        codes = np.empty((rows, kws_code_bytes(self.outputs)), np.uint8)
+        cdef uint8_t[:, ::1] out = codes
+        kernels.table.staircase(&self.stairs, &view[0, 0], rows, self.outputs, &out[0, 0])
+        return codes
 
 
 # --- binary 2-D convolution ----------------------------------------------------------------------------------------
 
-cdef ScratchSize conv_scratch(const ConvLayer *layer, int32_t rows, int32_t out_rows) noexcept nogil:
-    cdef int32_t pixels = rows * layer.width * layer.channels
-    cdef int32_t positions = out_rows * layer.out_width
-    cdef ScratchSize size = linear_scratch(&layer.linear, positions)
-    # The image's own codes stand behind the patches.
-    size.q, size.codes = pixels, size.codes + kws_code_bytes(pixels)
-    return size
+cdef ScratchSize conv_scratch(const ConvLayer *layer, int32_t out_rows) noexcept nogil:
+    return linear_scratch(&layer.linear, out_rows * layer.out_width)
 
 
-cdef void _gather_patches(const ConvLayer *layer, const uint8_t *image, int32_t first_row, int32_t rows,
-                          uint8_t *patches) noexcept nogil:
-    cdef int32_t pixel = layer.channels // 4, row_bytes = layer.kernel * pixel
-    cdef int32_t patch_bytes = kws_code_bytes(layer.linear.product.inputs)
-    cdef int32_t oy, ox, ky, y, x, first, last
-    for oy in range(first_row, first_row + rows):
-        for ox in range(layer.out_width):
-            memset(patches, 0, patch_bytes)
-            x = ox * layer.stride - layer.pad_columns
-            first, last = max(0, -x), min(layer.kernel, layer.width - x)
-            for ky in range(layer.kernel):
-                y = oy * layer.stride - layer.pad_rows + ky
-                if 0 <= y < layer.height and first < last:
-                    memcpy(patches + ky * row_bytes + first * pixel, image + (y * layer.width + x + first) * pixel,
-                           (last - first) * pixel)
-            patches += patch_bytes
+cdef int32_t conv_image_row(const ConvLayer *layer) noexcept nogil:
+    return layer.patches.row_bytes
 
 
-cdef void conv_pack(const kws_kernels *k, const ConvLayer *layer, const float *x, int32_t rows, Scratch scratch,
-                    uint8_t *image) noexcept nogil:
-    cdef int32_t values = rows * layer.width * layer.channels
-    k.levels(&layer.linear.quantizer, x, rows * layer.width, layer.channels, scratch.q)
-    # The kernel rounds up to whole registers: what follows in the image must not be touched.
-    k.pack(scratch.q, 1, values, layer.linear.product.planes, scratch.codes)
-    memmove(image, scratch.codes, values // 4)
+cdef void close_up(const uint8_t *codes, int32_t pixels, int32_t channels, uint8_t *closed) noexcept nogil:
+    cdef int32_t whole = kws_code_bytes(channels), used = channels // 4, i
+    if whole == used:
+        memmove(closed, codes, pixels * used)
+        return
+    for i in range(pixels):
+        memmove(closed + i * used, codes + i * whole, used)
+
+
+cdef void conv_store(const ConvLayer *layer, const uint8_t *codes, int32_t first, int32_t rows,
+                     uint8_t *image) noexcept nogil:
+    cdef int32_t row_bytes = layer.patches.row_bytes, row
+    cdef uint8_t *inner = image + (layer.pad_rows + first) * row_bytes + layer.pad_columns * layer.channels // 4
+    for row in range(rows):
+        close_up(codes + row * layer.width * kws_code_bytes(layer.channels), layer.width, layer.channels,
+                 inner + row * row_bytes)
 
 
 cdef void conv_rows(const kws_kernels *k, const ConvLayer *layer, const uint8_t *image, int32_t first, int32_t rows,
-                    Scratch scratch, float *y) noexcept nogil:
-    cdef int32_t positions = rows * layer.out_width, outputs = layer.linear.product.outputs
-    cdef const int16_t *correction = layer.correction + first * layer.out_width * kws_padded_outputs(outputs)
-    _gather_patches(layer, image, first, rows, scratch.codes)
+                    Scratch scratch) noexcept nogil:
+    cdef int32_t positions = rows * layer.out_width, padded = kws_padded_outputs(layer.linear.product.outputs)
+    cdef kws_patches patches = layer.patches
+    patches.rows = rows
+    kws_gather_patches(&patches, image + first * patches.y_bytes, scratch.codes)
     k.bgemm(&layer.linear.product, scratch.codes, positions, scratch.sums)
-    k.add(correction, positions * kws_padded_outputs(outputs), scratch.sums)
-    k.affine(&layer.linear.epilogue, scratch.sums, NULL, positions, outputs, y)
-
-
-cdef void conv_run(const kws_kernels *k, const ConvLayer *layer, const float *x, Scratch scratch,
-                   float *y) noexcept nogil:
-    cdef uint8_t *image = scratch.codes + layer.out_height * layer.out_width * kws_code_bytes(layer.linear.product.inputs)
-    conv_pack(k, layer, x, layer.height, scratch, image)
-    conv_rows(k, layer, image, 0, layer.out_height, scratch, y)
+    k.add(layer.correction + first * layer.out_width * padded, positions * padded, scratch.sums)
 
 
 cdef class BinaryConv2d:
@@ -410,10 +463,13 @@ cdef class BinaryConv2d:
         if (weights.inputs != kernel * kernel * channels
                 or min(height + 2 * layer.pad_rows, width + 2 * layer.pad_columns) < kernel):
             raise OptionError(f"{weights.inputs} inputs do not fit a {kernel}x{kernel} kernel over {channels} channels")
-        layer.height, layer.width, layer.channels = height, width, channels
-        layer.kernel, layer.stride = kernel, stride
+        layer.height, layer.width, layer.channels, layer.stride = height, width, channels, stride
         layer.out_height = (height + 2 * layer.pad_rows - kernel) // stride + 1
         layer.out_width = (width + 2 * layer.pad_columns - kernel) // stride + 1
+        cdef int pixel = channels // 4, row_bytes = (width + 2 * layer.pad_columns) * (channels // 4)
+        layer.patches = kws_patches(
+            rows=1, columns=layer.out_width, kernel=kernel, row_bytes=row_bytes, x_bytes=stride * pixel,
+            y_bytes=stride * row_bytes, piece_bytes=kernel * pixel, patch_bytes=kws_code_bytes(weights.inputs))
         self.kernels = weights.kernels
         layer.linear.product = kws_bgemm_args(weights=_bytes(weights.data), inputs=weights.inputs,
                                               outputs=weights.outputs, planes=planes)
@@ -429,9 +485,10 @@ cdef class BinaryConv2d:
         cdef ConvLayer *layer = &self.layer
         lowest = -3 if layer.linear.product.planes == 2 else -1
         outputs = layer.linear.product.outputs
-        per_tap = signs.reshape(outputs, layer.kernel, layer.kernel, layer.channels).sum(3, dtype=np.int32)
+        kernel = layer.patches.kernel
+        per_tap = signs.reshape(outputs, kernel, kernel, layer.channels).sum(3, dtype=np.int32)
         correction = np.zeros((layer.out_height, layer.out_width, kws_padded_outputs(outputs)), np.int32)
-        taps = np.arange(layer.kernel)
+        taps = np.arange(kernel)
         for oy in range(layer.out_height):
             rows = oy * layer.stride - layer.pad_rows + taps
             for ox in range(layer.out_width):
@@ -443,11 +500,21 @@ cdef class BinaryConv2d:
     def __call__(self, x):
         """float32 (height, width, channels) -> float32 (out_height, out_width, outputs)."""
         cdef ConvLayer *layer = &self.layer
-        cdef const float[:, :, ::1] image = _activations(x, (layer.height, layer.width, layer.channels))
+        cdef const float[:, :, ::1] pixels = _activations(x, (layer.height, layer.width, layer.channels))
+        cdef int count = layer.height * layer.width
+        cdef int8_t[::1] q = np.empty(count * layer.channels, np.int8)
+        cdef uint8_t[::1] codes = np.empty(count * kws_code_bytes(layer.channels), np.uint8)
+        cdef uint8_t[::1] image = np.zeros((layer.height + 2 * layer.pad_rows) * layer.patches.row_bytes, np.uint8)
         y = np.empty((layer.out_height, layer.out_width, layer.linear.product.outputs), np.float32)
         cdef float[:, :, ::1] out = y
-        cdef _OwnScratch own = _scratch(conv_scratch(layer, layer.height, layer.out_height))
-        conv_run(self.kernels.table, layer, &image[0, 0, 0], own.scratch, &out[0, 0, 0])
+        cdef _OwnScratch own = _scratch(conv_scratch(layer, layer.out_height))
+        cdef const kws_kernels *k = self.kernels.table
+        k.levels(&layer.linear.quantizer, &pixels[0, 0, 0], count, layer.channels, &q[0])
+        k.pack(&q[0], count, layer.channels, layer.linear.product.planes, &codes[0])
+        conv_store(layer, &codes[0], 0, layer.height, &image[0])
+        conv_rows(k, layer, &image[0], 0, layer.out_height, own.scratch)
+        k.affine(&layer.linear.epilogue, own.scratch.sums, NULL, layer.out_height * layer.out_width,
+                 layer.linear.product.outputs, &out[0, 0, 0])
         return y
 
 
@@ -457,16 +524,14 @@ cdef ScratchSize memory_scratch(const MemoryLayer *layer, int32_t steps) noexcep
     return ScratchSize(q=steps * layer.channels, codes=1, sums=steps * kws_padded_outputs(layer.channels))
 
 
-cdef void memory_run(const kws_kernels *k, const MemoryLayer *layer, const float *x, int32_t steps, Scratch scratch,
-                     float *y) noexcept nogil:
+cdef void memory_sums(const kws_kernels *k, const MemoryLayer *layer, const int8_t *q, int32_t steps,
+                      int16_t *sums) noexcept nogil:
     cdef int32_t channels = layer.channels, padded = kws_padded_outputs(layer.channels), before = layer.before
     cdef int32_t t, first, last
-    k.levels(&layer.quantizer, x, steps, channels, scratch.q)
     for t in range(steps):
         first, last = max(0, before - t), min(layer.taps, steps + before - t)
-        k.memory(layer.weights + first * channels, scratch.q + (t + first - before) * channels, last - first, channels,
-                 scratch.sums + t * padded)
-    k.affine(&layer.epilogue, scratch.sums, x, steps, layer.channels, y)
+        k.memory(layer.weights + first * channels, q + (t + first - before) * channels, last - first, channels,
+                 sums + t * padded)
 
 
 cdef class Memory:
@@ -502,30 +567,24 @@ cdef class Memory:
         y = np.empty((steps, self.layer.channels), np.float32)
         cdef float[:, ::1] out = y
         cdef _OwnScratch own = _scratch(memory_scratch(&self.layer, steps))
-        memory_run(self.kernels.table, &self.layer, &rows[0, 0], steps, own.scratch, &out[0, 0])
+        cdef const kws_kernels *k = self.kernels.table
+        k.levels(&self.layer.quantizer, &rows[0, 0], steps, self.layer.channels, own.scratch.q)
+        memory_sums(k, &self.layer, own.scratch.q, steps, own.scratch.sums)
+        k.affine(&self.layer.epilogue, own.scratch.sums, &rows[0, 0], steps, self.layer.channels, &out[0, 0])
         return y
 
 
 # --- int8 ends -----------------------------------------------------------------------------------------------------
 
 cdef void input_rows(const kws_kernels *k, const InputLayer *layer, const int8_t *features, int32_t first, int32_t rows,
-                     float *image, float *y) noexcept nogil:
+                     int16_t *image, int16_t *sums) noexcept nogil:
     cdef kws_conv_args args = layer.conv
-    cdef int32_t padded = args.width, top = first * args.stride - layer.pad_rows, i, row, column
-    cdef int32_t used = (rows - 1) * args.stride + args.kernel
+    cdef int32_t top = first * args.stride - layer.pad_rows, used = (rows - 1) * args.stride + args.kernel, i
     args.out_height = rows
-    memset(image, 0, sizeof(float) * used * padded)
-    for i in range(used):
-        row = top + i
-        if 0 <= row < layer.height:
-            for column in range(layer.width):
-                image[i * padded + layer.pad_columns + column] = <float>features[row * layer.width + column]
-    k.conv(&args, image, y)
-
-
-cdef void input_run(const kws_kernels *k, const InputLayer *layer, const int8_t *features, float *image,
-                    float *y) noexcept nogil:
-    input_rows(k, layer, features, 0, layer.conv.out_height, image, y)
+    memset(image, 0, sizeof(int16_t) * (used * args.width + 1))
+    for i in range(max(0, -top), min(used, layer.height - top)):
+        k.widen(features + (top + i) * layer.width, layer.width, image + i * args.width + layer.pad_columns)
+    k.conv(&args, image, sums)
 
 
 cdef class InputConv2d:
@@ -533,8 +592,8 @@ cdef class InputConv2d:
 
     Parameters
     ----------
-    weights : int8 (kernel * kernel, outputs). height, width : of the input. stride, pad : pixels; pad one number, or one
-        for rows and one for columns.
+    weights : int8 (kernel * kernel, outputs), the magnitudes of an output's up to 255 together. height, width : of the
+        input. stride, pad : pixels; pad one number, or one for rows and one for columns.
     a, b, slope : per output.
     """
 
@@ -548,17 +607,21 @@ cdef class InputConv2d:
         if (min(height, width, stride) < 1 or min(rows, columns) < 0 or max(rows, columns) >= kernel
                 or min(height + 2 * rows, width + 2 * columns) < kernel):
             raise OptionError("input convolution: 0 <= pad < kernel <= size + 2 * pad, stride of 1 or more")
-        padded = np.zeros((kernel * kernel, kws_padded_outputs(outputs)), np.float32)
+        if np.abs(weights.astype(np.int32)).sum(0).max() > KWS_LARGEST_TOTAL:
+            raise OptionError(f"the magnitudes of an output's weights sum up to {KWS_LARGEST_TOTAL} at most in the input "
+                              "convolution: its sums are int16")
+        padded = np.zeros((kernel * kernel, kws_padded_outputs(outputs)), np.int16)
         padded[:, :outputs] = weights
+        cdef const int16_t[:, ::1] view = padded
         cdef list kept = [padded]
         self.kernels = kernels or Kernels()
         self.layer.height, self.layer.width = height, width
         self.layer.pad_rows, self.layer.pad_columns = rows, columns
         self.layer.conv = kws_conv_args(
-            weights=_floats(padded.reshape(-1)), width=width + 2 * columns, kernel=kernel, stride=stride,
+            weights=&view[0, 0], width=width + 2 * columns, kernel=kernel, stride=stride,
             outputs=outputs, out_height=(height + 2 * rows - kernel) // stride + 1,
-            out_width=(width + 2 * columns - kernel) // stride + 1,
-            epilogue=_epilogue(kept, a, b, slope, outputs))
+            out_width=(width + 2 * columns - kernel) // stride + 1)
+        self.layer.epilogue = _epilogue(kept, a, b, slope, outputs)
         self._kept = kept
 
     def __call__(self, features):
@@ -567,10 +630,13 @@ cdef class InputConv2d:
         cdef const int8_t[:, ::1] q = np.ascontiguousarray(features, dtype=np.int8)
         if q.shape[0] != layer.height or q.shape[1] != layer.width:
             raise OptionError(f"expected features of shape ({layer.height}, {layer.width})")
-        cdef float[::1] image = np.empty((layer.height + 2 * layer.pad_rows) * layer.conv.width, np.float32)
+        cdef int pixels = layer.conv.out_height * layer.conv.out_width
+        cdef int16_t[::1] image = np.empty((layer.height + 2 * layer.pad_rows) * layer.conv.width + 1, np.int16)
+        cdef int16_t[::1] sums = np.empty(pixels * kws_padded_outputs(layer.conv.outputs), np.int16)
         y = np.empty((layer.conv.out_height, layer.conv.out_width, layer.conv.outputs), np.float32)
         cdef float[:, :, ::1] out = y
-        input_run(self.kernels.table, layer, &q[0, 0], &image[0], &out[0, 0, 0])
+        input_rows(self.kernels.table, layer, &q[0, 0], 0, layer.conv.out_height, &image[0], &sums[0])
+        self.kernels.table.affine(&layer.epilogue, &sums[0], NULL, pixels, layer.conv.outputs, &out[0, 0, 0])
         return y
 
 

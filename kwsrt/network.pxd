@@ -1,8 +1,8 @@
 """C declarations of the network, for the stream that runs it."""
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t
 
 from kwsrt.layers cimport (BinaryConv2d, BinaryLinear, ClassifierLayer, InputConv2d, Kernels, LinearLayer, MemoryLayer,
-                           Scratch, kws_kernels, kws_staircase)
+                           Scratch, Staircase, kws_kernels, kws_quantizer, kws_staircase)
 
 
 cdef enum:
@@ -11,8 +11,7 @@ cdef enum:
 cdef struct Block:
     MemoryLayer memory
     LinearLayer expand, project
-    kws_staircase stairs
-    bint fused                   # whether the hidden layer goes through the staircase
+    kws_staircase stairs         # from the sums of expand to the codes of project
 
 cdef struct Level:
     int32_t count
@@ -24,7 +23,7 @@ cdef struct Level:
 # What one stream keeps of earlier decisions.
 cdef struct Past:
     int64_t decisions            # that were made one after the other, without a gap
-    uint8_t *codes               # output rows of the first convolution, as the second one takes them
+    uint8_t *codes               # output rows of the first convolution: the padded image that the second one takes
     float *x[2]                  # what all levels start from: of the last two windows, or (causal) of the last steps
     # the rest is a causal network's
     int64_t steps                # since the first
@@ -34,14 +33,11 @@ cdef struct Past:
 
 # Every buffer of one inference.
 cdef struct Buffers:
-    float *image
-    float *conv1
-    float *conv2
-    float *stem                  # what all levels start from, a workspace's own or a stream's
+    int16_t *image               # the padded features
     float *x
     float *m
-    float *hidden
     float *logits
+    uint8_t *closed              # codes of the fully connected layer's input
     int8_t *classifier_q
     int32_t *classifier_sums
     Scratch scratch
@@ -64,9 +60,11 @@ cdef class Network:
     cdef dict _layers            # keeps alive what the structs of _levels point into
     cdef InputConv2d conv1
     cdef BinaryConv2d conv2
+    cdef Staircase first_stairs, second_stairs  # to the codes of conv2, and of fc1
     cdef BinaryLinear fc1
     cdef Level *_levels
     cdef object _kept
+    cdef int32_t _code_row, _code_rows  # bytes of a row of Past.codes, and how many there are
     cdef int8_t[::1] _other      # of every class, whether it is no keyword
     cdef bint _others            # whether there are such
     cdef int32_t _count, _blocks, _steps, _width, _hidden, _taps
@@ -76,18 +74,16 @@ cdef class Network:
     cdef int32_t infer(self, int32_t level, const int8_t *features, Past *past, Buffers *b, float *scores) noexcept nogil
     cdef int32_t infer_next(self, int32_t level, const int8_t *features, int32_t stride, Past *past, Buffers *b,
                             float *scores) noexcept nogil
-    cdef int32_t _finish(self, int32_t level, Past *past, Buffers *b, float *scores) noexcept nogil
+    cdef int32_t _stem_row(self) noexcept nogil
     cdef float _clearness(self, const float *scores) noexcept nogil
-    cdef void _run_stem(self, const int8_t *features, Buffers *b) noexcept nogil
-    cdef void _next_stem(self, const int8_t *features, int32_t stride, Past *past, Buffers *b) noexcept nogil
-    cdef void _first_rows(self, const int8_t *features, int32_t first, int32_t rows, uint8_t *codes,
-                          Buffers *b) noexcept nogil
-    cdef int32_t _code_row(self) noexcept nogil
-    cdef void _stem_rows(self, const uint8_t *codes, int32_t first, int32_t rows, float *x, Buffers *b) noexcept nogil
+    cdef void _take_window(self, const int8_t *features, int32_t stride, Past *past, Buffers *b) noexcept nogil
+    cdef void _first_rows(self, const int8_t *features, int32_t first, int32_t rows, Past *past, Buffers *b) noexcept nogil
+    cdef void _stem_rows(self, int32_t first, int32_t rows, const Past *past, float *x, Buffers *b) noexcept nogil
     cdef void _take_steps(self, const int8_t *features, int32_t stride, Past *past, Buffers *b) noexcept nogil
     cdef void _take_step(self, const int8_t *features, Past *past, Buffers *b) noexcept nogil
     cdef void _forget(self, int32_t level, Past *past) noexcept nogil
     cdef void _catch_up(self, int32_t level, Past *past, Buffers *b) noexcept nogil
     cdef void _take_column(self, int32_t level, const float *x, Past *past, Buffers *b) noexcept nogil
     cdef void _run_level(self, int32_t level, Past *past, Buffers *b, float *scores) noexcept nogil
-    cdef inline void _transform(self, const kws_kernels *k, const Block *block, int32_t rows, Buffers *b) noexcept nogil
+    cdef inline void _transform(self, const kws_kernels *k, const Block *block, int32_t rows, const float *x,
+                                const kws_quantizer *next_quantizer, int8_t *q, Buffers *b) noexcept nogil

@@ -14,9 +14,9 @@ from libc.stdlib cimport calloc, free
 from libc.stdint cimport int16_t, uint8_t
 from libc.string cimport memmove, memset
 
-from kwsrt.layers cimport (Classifier, ConvLayer, Memory, ScratchSize, Staircase, classifier_run, classifier_sums,
-                           conv_pack, conv_rows, conv_run, conv_scratch, input_rows, input_run, kws_padded_outputs,
-                           larger, linear_product, linear_run, linear_scratch, memory_run, memory_scratch, softmax)
+from kwsrt.layers cimport (KWS_LARGEST_TOTAL, Classifier, ConvLayer, Memory, ScratchSize, Staircase, classifier_run, classifier_sums,
+                           close_up, conv_image_row, conv_rows, conv_scratch, conv_store, input_rows, kws_code_bytes,
+                           kws_padded_outputs, larger, linear_scratch, memory_scratch, memory_sums, softmax)
 
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t alignment, size_t size)
@@ -34,6 +34,7 @@ cdef enum:
     STRIDE = 2
     PAD = 2
     STEP = STRIDE * STRIDE  # frames of a step
+    LARGEST_FEATURE = 128
 # The level "auto": the thinnest first, deeper ones unless it is clear that no keyword is heard.
 cdef int32_t AUTO = -1
 # What is clear where a model does not say; no score is, for a level that "auto" leaves out.
@@ -113,8 +114,16 @@ cdef class Network:
         self.conv2 = BinaryConv2d(
             weights, height=height, width=width, channels=config["conv1"], kernel=KERNEL, stride=STRIDE, pad=pad,
             threshold=tensors["conv2.threshold"], scale=scales[0], planes=planes, **_epilogue(tensors, "conv2"))
+        self.first_stairs = Staircase(
+            **_epilogue(tensors, "conv1"), threshold=tensors["conv2.threshold"], scale=scales[0], planes=planes,
+            largest=LARGEST_FEATURE * KWS_LARGEST_TOTAL)
+        self.second_stairs = Staircase(
+            **_epilogue(tensors, "conv2"), threshold=tensors["fc1.threshold"], scale=scales[1], planes=planes,
+            largest=(3 if planes == 2 else 1) * weights.inputs)
         self._steps = self.conv2.layer.out_height
         bands = self.conv2.layer.out_width
+        self._code_row = conv_image_row(&self.conv2.layer)
+        self._code_rows = KERNEL if self.causal else height + 2 * PAD
         weights = PackedWeights(tensors["fc1.weight"], bands * config["conv2"], self._width, self.kernels)
         self.fc1 = BinaryLinear(weights, threshold=np.tile(tensors["fc1.threshold"], bands), scale=scales[1],
                                 planes=planes, **_epilogue(tensors, "fc1"))
@@ -149,16 +158,13 @@ cdef class Network:
                                   **_epilogue(tensors, f"blocks.{i}.expand", name))
             project = BinaryLinear(project_weights, threshold=0.0, scale=project_scale, planes=planes,
                                    **_epilogue(tensors, f"blocks.{i}.project", name))
-            level.blocks[position] = Block(memory=memory.layer, expand=expand.layer, project=project.layer, fused=False)
+            stairs = Staircase(**_epilogue(tensors, f"blocks.{i}.expand", name), threshold=0.0, scale=project_scale,
+                               planes=planes, largest=(3 if planes == 2 else 1) * self._width)
+            level.blocks[position] = Block(memory=memory.layer, expand=expand.layer, project=project.layer,
+                                           stairs=stairs.stairs)
+            self._kept.append(stairs)
             self._layers |= {f"blocks.{i}.memory.{name}": memory, f"blocks.{i}.expand.{name}": expand,
                              f"blocks.{i}.project.{name}": project}
-            hidden = _epilogue(tensors, f"blocks.{i}.expand", name)
-            if (hidden["slope"] >= 0).all():
-                stairs = Staircase(hidden["a"], hidden["b"], hidden["slope"], project_scale, planes,
-                                   (3 if planes == 2 else 1) * self._width)
-                level.blocks[position].stairs = stairs.stairs
-                level.blocks[position].fused = True
-                self._kept.append(stairs)
         a, b = tensors[f"classifier.affine.{name}"]
         classifier = Classifier(tensors["classifier.weight"], inverse_scale=scales[-1], a=a, b=b, kernels=self.kernels)
         if classifier.layer.inputs != self._steps * self._width or classifier.layer.outputs != self.classes:
@@ -216,8 +222,8 @@ cdef class Network:
     cdef Workspace workspace(self):
         cdef Buffers b
         cdef const ConvLayer *conv = &self.conv2.layer
-        cdef int32_t rows = KERNEL if self.causal else conv.height, steps = 1 if self.causal else self._steps
-        cdef ScratchSize size = larger(conv_scratch(conv, rows, steps), linear_scratch(&self.fc1.layer, steps))
+        cdef int32_t steps = 1 if self.causal else self._steps, rows = self._code_rows - 2 * conv.pad_rows
+        cdef ScratchSize size = larger(conv_scratch(conv, steps), linear_scratch(&self.fc1.layer, steps))
         cdef Block *block
         for index in range(len(self.levels)):
             for position in range(self._levels[index].count):
@@ -225,45 +231,52 @@ cdef class Network:
                 size = larger(size, memory_scratch(&block.memory, steps))
                 size = larger(size, linear_scratch(&block.expand, steps))
                 size = larger(size, linear_scratch(&block.project, steps))
-        cdef size_t floats[8]
-        floats[0] = (STRIDE * (rows - 1) + KERNEL) * self.conv1.layer.conv.width
-        floats[1] = rows * conv.width * conv.channels
-        floats[2] = steps * self.fc1.layer.product.inputs
-        floats[3] = floats[4] = floats[5] = steps * self._width
-        floats[6] = steps * self._hidden
-        floats[7] = self.classes
-        cdef size_t total = 0, ends = 0 if self.causal else self._steps * self._width
-        for count in floats:
-            total += _rounded(sizeof(float) * count)
-        total += _rounded(ends) + _rounded(sizeof(int32_t) * self.classes)
-        total += _rounded(size.q) + _rounded(size.codes) + _rounded(2 * size.sums)
+        # The rows of the first convolution are computed together, those of the second are closed up behind their codes.
+        cdef int32_t pixels = rows * conv.width, closed = steps * self._stem_row()
+        size.q = steps * self._width
+        size = larger(size, ScratchSize(q=0, codes=pixels * kws_code_bytes(conv.channels),
+                                        sums=pixels * kws_padded_outputs(conv.channels)))
+        cdef size_t image = _rounded(sizeof(int16_t) * ((STRIDE * (rows - 1) + KERNEL) * self.conv1.layer.conv.width + 1))
+        cdef size_t x = _rounded(sizeof(float) * steps * self._width), logits = _rounded(sizeof(float) * self.classes)
+        cdef size_t ends = _rounded(0 if self.causal else self._steps * self._width)
+        cdef size_t sums = _rounded(sizeof(int32_t) * self.classes), q = _rounded(size.q), codes = _rounded(size.codes)
+        cdef size_t total = image + 2 * x + logits + ends + sums + q + codes + _rounded(closed) + _rounded(2 * size.sums)
         work = Workspace()
         work._memory, work.size = aligned_alloc(64, total), total
         if work._memory == NULL:
             raise MemoryError()
         cdef char *cursor = <char *>work._memory
-        cdef float **pointers[8]
-        pointers[:] = [&b.image, &b.conv1, &b.conv2, &b.stem, &b.x, &b.m, &b.hidden, &b.logits]
-        for i in range(8):
-            pointers[i][0] = <float *>cursor
-            cursor += _rounded(sizeof(float) * floats[i])
+        b.image = <int16_t *>cursor
+        cursor += image
+        b.x = <float *>cursor
+        cursor += x
+        b.m = <float *>cursor
+        cursor += x
+        b.logits = <float *>cursor
+        cursor += logits
         b.classifier_q = <int8_t *>cursor
-        cursor += _rounded(ends)
+        cursor += ends
         b.classifier_sums = <int32_t *>cursor
-        cursor += _rounded(sizeof(int32_t) * self.classes)
+        cursor += sums
         b.scratch.q = <int8_t *>cursor
-        cursor += _rounded(size.q)
+        cursor += q
         b.scratch.codes = <uint8_t *>cursor
-        cursor += _rounded(size.codes)
+        cursor += codes
+        b.closed = <uint8_t *>cursor
+        cursor += _rounded(closed)
         b.scratch.sums = <int16_t *>cursor
         work.buffers = b
         return work
+
+    cdef int32_t _stem_row(self) noexcept nogil:
+        """Bytes of one step of the fully connected layer's input."""
+        return kws_code_bytes(self.fc1.layer.product.inputs)
 
     cdef Kept kept(self):
         """A new one, for one stream."""
         cdef Kept kept = Kept()
         cdef size_t x = _rounded(sizeof(float) * self._steps * self._width), columns = 0, ends = 0
-        cdef size_t codes = _rounded((KERNEL if self.causal else self.conv2.layer.height) * self._code_row())
+        cdef size_t codes = _rounded(self._code_rows * self._code_row)
         if self.causal:
             columns, ends = _rounded(self._blocks * self._taps * self._width), self._count * self._steps * self._width
         kept.size = codes + (x if self.causal else 2 * x) + columns + _rounded(ends)
@@ -271,6 +284,8 @@ cdef class Network:
         if kept._memory == NULL:
             raise MemoryError()
         cdef char *cursor = <char *>kept._memory
+        # Nothing ever writes into the padding of the codes.
+        memset(cursor, 0, codes)
         kept.past.codes = <uint8_t *>cursor
         kept.past.x[0] = <float *>(cursor + codes)
         kept.past.x[1] = <float *>(cursor + codes + x)
@@ -282,10 +297,7 @@ cdef class Network:
     cdef int32_t infer(self, int32_t level, const int8_t *features, Past *past, Buffers *b, float *scores) noexcept nogil:
         """Scores of a window without a past; the level that gave them, which is `level` but for AUTO."""
         past.decisions = 0
-        if self.causal:
-            return self.infer_next(level, features, STEP, past, b, scores)
-        self._run_stem(features, b)
-        return self._finish(level, past, b, scores)
+        return self.infer_next(level, features, self.stride, past, b, scores)
 
     cdef int32_t infer_next(self, int32_t level, const int8_t *features, int32_t stride, Past *past, Buffers *b,
                             float *scores) noexcept nogil:
@@ -293,11 +305,8 @@ cdef class Network:
         if self.causal:
             self._take_steps(features, stride, past, b)
         else:
-            self._next_stem(features, stride, past, b)
+            self._take_window(features, stride, past, b)
         past.decisions += 1
-        return self._finish(level, past, b, scores)
-
-    cdef int32_t _finish(self, int32_t level, Past *past, Buffers *b, float *scores) noexcept nogil:
         if level != AUTO:
             self._run_level(level, past, b, scores)
             return level
@@ -321,14 +330,7 @@ cdef class Network:
                 others += scores[i]
         return others if self._others else best
 
-    cdef void _run_stem(self, const int8_t *features, Buffers *b) noexcept nogil:
-        """Everything before the blocks: the levels have it in common."""
-        cdef const kws_kernels *k = self.kernels.table
-        input_run(k, &self.conv1.layer, features, b.image, b.conv1)
-        conv_run(k, &self.conv2.layer, b.conv1, b.scratch, b.conv2)
-        linear_run(k, &self.fc1.layer, b.conv2, self._steps, NULL, b.scratch, b.stem)
-
-    cdef void _next_stem(self, const int8_t *features, int32_t stride, Past *past, Buffers *b) noexcept nogil:
+    cdef void _take_window(self, const int8_t *features, int32_t stride, Past *past, Buffers *b) noexcept nogil:
         """Everything before the blocks, from the rows of earlier decisions where those did not touch an edge.
 
         An output row of the first convolution sees 5 frames. Those of rows low to high lie within the window, and with
@@ -338,43 +340,47 @@ cdef class Network:
         of the decision before the last. What the fully connected layer makes of them moves with them.
         """
         cdef const ConvLayer *conv = &self.conv2.layer
-        cdef int32_t shift = stride // STRIDE, code_row = self._code_row(), x_row = self._width
+        cdef int32_t shift = stride // STRIDE, code_row = self._code_row, x_row = self._width
         cdef int32_t low = (PAD + STRIDE - 1) // STRIDE, high = (self.frames + PAD - KERNEL) // STRIDE
         cdef int32_t low2 = (low + PAD + STRIDE - 1) // STRIDE, high2 = (high + PAD - KERNEL + 1) // STRIDE
         cdef int32_t before = 1 if shift % STRIDE == 0 else 2, shift2 = before * shift // STRIDE
         cdef int32_t newest = <int32_t>(past.decisions % 2), source = <int32_t>((past.decisions + before) % 2)
         cdef float *x = past.x[newest]
+        cdef uint8_t *codes = past.codes + PAD * code_row
         if stride % STRIDE or past.decisions < 1 or high - shift < low:
-            self._first_rows(features, 0, conv.height, past.codes, b)
+            self._first_rows(features, 0, conv.height, past, b)
         else:
-            memmove(past.codes + low * code_row, past.codes + (low + shift) * code_row, (high - shift - low + 1) * code_row)
-            self._first_rows(features, 0, low, past.codes, b)
-            self._first_rows(features, high - shift + 1, conv.height - (high - shift + 1), past.codes, b)
+            memmove(codes + low * code_row, codes + (low + shift) * code_row, (high - shift - low + 1) * code_row)
+            self._first_rows(features, 0, low, past, b)
+            self._first_rows(features, high - shift + 1, conv.height - (high - shift + 1), past, b)
         if stride % STRIDE or past.decisions < before or high2 - shift2 < low2:
-            self._stem_rows(past.codes, 0, self._steps, x, b)
+            self._stem_rows(0, self._steps, past, x, b)
         else:
             memmove(x + low2 * x_row, past.x[source] + (low2 + shift2) * x_row,
                     sizeof(float) * (high2 - shift2 - low2 + 1) * x_row)
-            self._stem_rows(past.codes, 0, low2, x, b)
-            self._stem_rows(past.codes, high2 - shift2 + 1, self._steps - (high2 - shift2 + 1), x, b)
-        b.stem = x
+            self._stem_rows(0, low2, past, x, b)
+            self._stem_rows(high2 - shift2 + 1, self._steps - (high2 - shift2 + 1), past, x, b)
 
-    cdef void _first_rows(self, const int8_t *features, int32_t first, int32_t rows, uint8_t *codes,
-                          Buffers *b) noexcept nogil:
+    cdef void _first_rows(self, const int8_t *features, int32_t first, int32_t rows, Past *past, Buffers *b) noexcept nogil:
         """Rows of the first convolution, as codes."""
         cdef const kws_kernels *k = self.kernels.table
-        input_rows(k, &self.conv1.layer, features, first, rows, b.image, b.conv1)
-        conv_pack(k, &self.conv2.layer, b.conv1, rows, b.scratch, codes + first * self._code_row())
+        cdef const ConvLayer *conv = &self.conv2.layer
+        input_rows(k, &self.conv1.layer, features, first, rows, b.image, b.scratch.sums)
+        k.staircase(&self.first_stairs.stairs, b.scratch.sums, rows * conv.width, conv.channels, b.scratch.codes)
+        conv_store(conv, b.scratch.codes, first, rows, past.codes)
 
-    cdef void _stem_rows(self, const uint8_t *codes, int32_t first, int32_t rows, float *x, Buffers *b) noexcept nogil:
+    cdef void _stem_rows(self, int32_t first, int32_t rows, const Past *past, float *x, Buffers *b) noexcept nogil:
         """Rows of the second convolution, and of x what the fully connected layer makes of them."""
         cdef const kws_kernels *k = self.kernels.table
-        conv_rows(k, &self.conv2.layer, codes, first, rows, b.scratch, b.conv2)
-        linear_run(k, &self.fc1.layer, b.conv2, rows, NULL, b.scratch, x + first * self._width)
-
-    cdef int32_t _code_row(self) noexcept nogil:
-        """Bytes of a row of the second convolution's input."""
-        return self.conv2.layer.width * self.conv2.layer.channels // 4
+        cdef const ConvLayer *conv = &self.conv2.layer
+        cdef int32_t bands = conv.out_width, outputs = conv.linear.product.outputs, row_bytes = self._stem_row(), i
+        conv_rows(k, conv, past.codes, first, rows, b.scratch)
+        k.staircase(&self.second_stairs.stairs, b.scratch.sums, rows * bands, outputs, b.scratch.codes)
+        memset(b.closed, 0, rows * row_bytes)
+        for i in range(rows):
+            close_up(b.scratch.codes + i * bands * kws_code_bytes(outputs), bands, outputs, b.closed + i * row_bytes)
+        k.bgemm(&self.fc1.layer.product, b.closed, rows, b.scratch.sums)
+        k.affine(&self.fc1.layer.epilogue, b.scratch.sums, NULL, rows, self._width, x + first * self._width)
 
     cdef void _take_steps(self, const int8_t *features, int32_t stride, Past *past, Buffers *b) noexcept nogil:
         """The steps of a window that the last one did not have; all of them, and nothing before, where there is a gap."""
@@ -391,14 +397,11 @@ cdef class Network:
         """A step of all that is before the blocks, from its 13 frames.
 
         It sees KERNEL output rows of the first convolution, of which the step before has left it all but STRIDE."""
-        cdef const kws_kernels *k = self.kernels.table
-        cdef int32_t code_row = self._code_row(), width = self._width, last = self._steps - 1
-        cdef int32_t held = KERNEL - STRIDE if past.steps else 0
-        memmove(past.codes, past.codes + STRIDE * code_row, held * code_row)
-        input_rows(k, &self.conv1.layer, features + STRIDE * held * self.bins, 0, KERNEL - held, b.image, b.conv1)
-        conv_pack(k, &self.conv2.layer, b.conv1, KERNEL - held, b.scratch, past.codes + held * code_row)
+        cdef int32_t width = self._width, last = self._steps - 1, held = KERNEL - STRIDE if past.steps else 0
+        memmove(past.codes, past.codes + STRIDE * self._code_row, held * self._code_row)
+        self._first_rows(features, held, KERNEL - held, past, b)
         memmove(past.x[0], past.x[0] + width, sizeof(float) * last * width)
-        self._stem_rows(past.codes, 0, 1, past.x[0] + last * width, b)
+        self._stem_rows(0, 1, past, past.x[0] + last * width, b)
         past.steps += 1
 
     cdef void _forget(self, int32_t level, Past *past) noexcept nogil:
@@ -422,50 +425,59 @@ cdef class Network:
         """One step through a level's blocks, into the inputs of its classifier."""
         cdef const kws_kernels *k = self.kernels.table
         cdef const Level *chosen = &self._levels[level]
-        cdef const MemoryLayer *memory
         cdef int32_t width = self._width, before = (self._taps - 1) * width, i
         cdef int8_t *columns = past.columns + chosen.first * self._taps * width
         cdef int8_t *ends = past.ends + level * self._steps * width
         for i in range(chosen.count):
-            memory = &chosen.blocks[i].memory
-            memmove(columns, columns + width, before)
-            k.levels(&memory.quantizer, x, 1, width, columns + before)
-            k.memory(memory.weights, columns, self._taps, width, b.scratch.sums)
-            k.affine(&memory.epilogue, b.scratch.sums, x, 1, width, b.m)
-            self._transform(k, &chosen.blocks[i], 1, b)
-            x = b.x
+            memmove(columns + i * (before + width), columns + i * (before + width) + width, before)
+        if chosen.count:
+            k.levels(&chosen.blocks[0].memory.quantizer, x, 1, width, columns + before)
+        for i in range(chosen.count):
+            k.memory(chosen.blocks[i].memory.weights, columns, self._taps, width, b.scratch.sums)
             columns += before + width
+            self._transform(k, &chosen.blocks[i], 1, x, _next_quantizer(chosen, i), columns + before, b)
+            x = b.x
         memmove(ends, ends + width, (self._steps - 1) * width)
         k.to_int8(x, width, chosen.classifier.inverse_scale, ends + (self._steps - 1) * width)
 
     cdef void _run_level(self, int32_t level, Past *past, Buffers *b, float *scores) noexcept nogil:
         cdef const kws_kernels *k = self.kernels.table
         cdef const Level *chosen = &self._levels[level]
-        cdef const float *x = b.stem
+        cdef const float *x
         cdef int32_t i
         if self.causal:
             self._catch_up(level, past, b)
             classifier_sums(k, &chosen.classifier, past.ends + level * self._steps * self._width, b.classifier_sums,
                             b.logits)
         else:
+            x = past.x[(past.decisions + 1) % 2]
+            if chosen.count:
+                k.levels(&chosen.blocks[0].memory.quantizer, x, self._steps, self._width, b.scratch.q)
             for i in range(chosen.count):
-                memory_run(k, &chosen.blocks[i].memory, x, self._steps, b.scratch, b.m)
-                self._transform(k, &chosen.blocks[i], self._steps, b)
+                memory_sums(k, &chosen.blocks[i].memory, b.scratch.q, self._steps, b.scratch.sums)
+                self._transform(k, &chosen.blocks[i], self._steps, x, _next_quantizer(chosen, i), b.scratch.q, b)
                 x = b.x
             classifier_run(k, &chosen.classifier, x, b.classifier_q, b.classifier_sums, b.logits)
         softmax(b.logits, self.classes, scores)
 
-    cdef inline void _transform(self, const kws_kernels *k, const Block *block, int32_t rows, Buffers *b) noexcept nogil:
-        """What follows a block's memory m: b.x = project(expand(m)) + m."""
-        k.levels(&block.expand.quantizer, b.m, rows, self._width, b.scratch.q)
-        linear_product(k, &block.expand, b.scratch.q, rows, b.scratch)
-        if block.fused:
-            k.staircase(&block.stairs, b.scratch.sums, rows, self._hidden, b.scratch.q)
+    cdef inline void _transform(self, const kws_kernels *k, const Block *block, int32_t rows, const float *x,
+                                const kws_quantizer *next_quantizer, int8_t *q, Buffers *b) noexcept nogil:
+        """A block from the sums of its memory on: m = memory + x, b.x = project(expand(m)) + m, and of that q, what the
+        next block's memory takes, where there is one."""
+        cdef Scratch s = b.scratch
+        k.affine_codes(&block.memory.epilogue, &block.expand.quantizer, s.sums, x, rows, self._width, b.m, s.codes)
+        k.bgemm(&block.expand.product, s.codes, rows, s.sums)
+        k.staircase(&block.stairs, s.sums, rows, self._hidden, s.codes)
+        k.bgemm(&block.project.product, s.codes, rows, s.sums)
+        if next_quantizer == NULL:
+            k.affine(&block.project.epilogue, s.sums, b.m, rows, self._width, b.x)
         else:
-            k.affine(&block.expand.epilogue, b.scratch.sums, NULL, rows, self._hidden, b.hidden)
-            k.levels(&block.project.quantizer, b.hidden, rows, self._hidden, b.scratch.q)
-        linear_product(k, &block.project, b.scratch.q, rows, b.scratch)
-        k.affine(&block.project.epilogue, b.scratch.sums, b.m, rows, self._width, b.x)
+            k.affine_levels(&block.project.epilogue, next_quantizer, s.sums, b.m, rows, self._width, b.x, q)
+
+
+cdef inline const kws_quantizer *_next_quantizer(const Level *level, int32_t i) noexcept nogil:
+    """Of the memory of the block after the i-th that a level runs; NULL after the last."""
+    return &level.blocks[i + 1].memory.quantizer if i + 1 < level.count else NULL
 
 
 def _epilogue(tensors, layer, level=None):

@@ -73,7 +73,8 @@ def _tensor(spec: file_format.TensorSpec, rng: np.random.Generator, sizes: dict[
         return rng.integers(-127, 128, spec.shape).astype(spec.dtype)
     fan_in, outputs = sizes[layer]
     if spec.dtype == np.int8:
-        return rng.integers(-127, 128, spec.shape).astype(np.int8)
+        most = file_format.LARGEST_TOTAL // fan_in if layer == "conv1" else 127
+        return rng.integers(-most, most + 1, spec.shape).astype(np.int8)
     if kind == "weight" and layer == "memory":
         bits = rng.integers(0, 2, fan_in * outputs).astype(np.uint8)
         return np.packbits(bits, bitorder="little")
@@ -83,6 +84,6 @@ def _tensor(spec: file_format.TensorSpec, rng: np.random.Generator, sizes: dict[
         return rng.normal(0, 0.3, spec.shape).astype(spec.dtype)
     if kind == "slope":
         return rng.uniform(0, 0.5, spec.shape).astype(spec.dtype)
-    loudest = {"conv1": 40 * 70, "classifier": 40 * 70}.get(layer, 2)
+    loudest = {"conv1": 40 * 6, "classifier": 40 * 70}.get(layer, 2)
     gain = rng.uniform(0.5, 1.5, spec.shape[1]) / (loudest * fan_in ** 0.5)
     return np.stack([gain, rng.normal(0, 0.3, spec.shape[1])]).astype(spec.dtype)

@@ -5,7 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kwsrt.errors import OptionError
-from kwsrt.layers import BinaryLinear, Kernels, PackedWeights, Staircase, available_isas, pack_weights, unpack_weights
+from kwsrt.layers import (
+    BinaryLinear,
+    Classifier,
+    Kernels,
+    PackedWeights,
+    Staircase,
+    available_isas,
+    pack_weights,
+    unpack_weights,
+)
 from tests import reference
 from tests.reference import same_bits
 
@@ -177,12 +186,20 @@ def test_sums_of_wrong_shapes(kernels):
 
 # --- the staircase -------------------------------------------------------------------------------------------------
 
-def staircase_agrees(a, b, slope, scale, planes, largest, n):
-    a, b, slope = (np.asarray(v, np.float32) for v in (a, b, slope))
-    stairs = Staircase(a, b, slope, scale, planes, largest)
-    want = reference.quantize(reference.affine(n, a, b, slope), np.float32(0), scale, planes)
+def codes_of(q, planes):
+    """Four activations a byte, in pairs of bits, by NumPy."""
+    padded = np.pad(q, ((0, 0), (0, -q.shape[1] % 16)), constant_values=-3 if planes == 2 else -1)
+    b1, b2 = padded > 0, np.isin(padded, (-1, 3)) if planes == 2 else np.zeros_like(padded, bool)
+    bits = np.concatenate([b1.reshape(len(q), -1, 4), b2.reshape(len(q), -1, 4)], axis=2)
+    return np.packbits(bits, axis=2, bitorder="little")[:, :, 0]
+
+
+def staircase_agrees(a, b, slope, scale, planes, largest, n, threshold=0.0):
+    a, b, slope, threshold = (np.asarray(v, np.float32) for v in (a, b, slope, threshold))
+    stairs = Staircase(a, b, slope, threshold, scale, planes, largest)
+    q = reference.quantize(reference.affine(n, a, b, slope), threshold, scale, planes)
     for isa, kernels in KERNELS.items():
-        assert same_bits(stairs(n.astype(np.int16), kernels), want), isa
+        assert same_bits(stairs(n.astype(np.int16), kernels), codes_of(q, planes)), isa
 
 
 def all_sums(largest, outputs):
@@ -198,9 +215,10 @@ def test_staircase_of_random_layers(planes, seed, outputs, inputs):
     scale = np.float32(rng.uniform(0.01, 3))
     a = rng.normal(0, 1, outputs) / inputs ** rng.uniform(0, 1) * rng.choice([0.0, 1.0], outputs, p=[0.1, 0.9])
     b = rng.normal(0, 1, outputs) * rng.choice([0.0, 1.0, 30.0], outputs)
-    slope = rng.uniform(0, 2, outputs) * rng.choice([0.0, 1.0], outputs, p=[0.2, 0.8])
+    slope = rng.uniform(-2, 2, outputs) * rng.choice([0.0, 1.0], outputs, p=[0.2, 0.8])
+    threshold = rng.normal(0, 1, outputs) * rng.choice([0.0, 1.0, 5.0], outputs)
     staircase_agrees(a.astype(np.float16), b.astype(np.float16), slope.astype(np.float16), scale, planes, largest,
-                     all_sums(largest, outputs))
+                     all_sums(largest, outputs), threshold.astype(np.float16))
 
 
 @PLANES
@@ -208,20 +226,57 @@ def test_staircase_hits_its_levels_exactly(planes):
     # y is an integer multiple of the scale for every n: each level is met, not only passed.
     a = np.array([0.5, -0.5, 0.25, -0.25, 0.0, 0.0, 0.0, 0.0, 1e-30, -1e-30, 6e4, -6e4, 1e-45, -1e-45])
     b = np.array([0.0, 0.5, -1.0, 1.0, 0.5, -0.5, 0.0, -1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
-    for slope in (0.0, 0.5, 1.0, 2.0):
-        for scale in (0.5, 1.0, 1e-30):
-            staircase_agrees(a, b, np.full(len(a), slope), scale, planes, 30, all_sums(30, len(a)))
+    for slope in (0.0, 0.5, 1.0, 2.0, -0.5, -1.0, -2.0, -0.0):
+        for scale, threshold in ((0.5, 0.0), (1.0, 0.0), (1e-30, 0.0), (0.5, 0.5), (0.5, -0.5), (1.0, -3.0)):
+            staircase_agrees(a, b, np.full(len(a), slope), scale, planes, 30, all_sums(30, len(a)),
+                             np.full(len(a), threshold))
 
 
 @PLANES
-def test_staircase_of_the_largest_sums(planes):
-    n = np.repeat(np.array([-24576, -24575, -1, 0, 1, 24575, 24576])[:, None], 4, axis=1)
+@pytest.mark.parametrize("slope", [0.25, -0.25])
+def test_staircase_of_the_largest_sums(planes, slope):
+    n = np.repeat(np.array([-32766, -32765, -1, 0, 1, 32765, 32766])[:, None], 4, axis=1)
     for b in (0.0, 3.0, -3.0, 6e4, -6e4):
-        staircase_agrees([1.0, -1.0, 1e-4, -1e-4], [b] * 4, [0.25] * 4, 1.0, planes, 24576, n)
+        staircase_agrees([1.0, -1.0, 1e-4, -1e-4], [b] * 4, [slope] * 4, 1.0, planes, 32766, n)
 
 
-def test_staircase_needs_slopes_of_zero_or_more():
-    with pytest.raises(OptionError):
-        Staircase([1.0], [0.0], [-0.1], 1.0, 2, 100)
-    with pytest.raises(OptionError):
-        Staircase([1.0], [0.0], [0.1], 1.0, 2, 30000)
+def test_staircase_of_sums_beyond_int16():
+    for largest in (0, -1, 32767):
+        with pytest.raises(OptionError):
+            Staircase([1.0], [0.0], [0.1], 0.0, 1.0, 2, largest)
+
+
+# --- what follows a sum --------------------------------------------------------------------------------------------
+
+@PLANES
+@pytest.mark.parametrize("residual", [False, True])
+@given(seed=st.integers(0, 1 << 30), outputs=st.integers(1, 70), rows=st.integers(1, 5))
+@settings(max_examples=15, deadline=None)
+def test_finish(planes, residual, seed, outputs, rows):
+    # The one-pass kernels against NumPy: floats, activation levels and codes.
+    rng = np.random.default_rng(seed)
+    a, b, slope, threshold = rng.normal(0, 1, (4, outputs)).astype(np.float32)
+    sums = rng.integers(-40, 41, (rows, outputs))
+    added = rng.normal(0, 1, (rows, outputs)).astype(np.float32) if residual else None
+    want = reference.affine(sums, a, b, slope) + (0 if added is None else added)
+    q = reference.quantize(want, threshold, np.float32(0.7), planes)
+    for isa, kernels in KERNELS.items():
+        y, levels, codes = kernels.finish(sums, a, b, slope, added, threshold, 0.7, planes)
+        assert same_bits(y, want.astype(np.float32)), isa
+        assert same_bits(levels, q), isa
+        assert same_bits(codes, codes_of(q, planes)), isa
+
+
+# --- int8 ends -----------------------------------------------------------------------------------------------------
+
+@given(seed=st.integers(0, 1 << 30), inputs=st.integers(1, 300), outputs=st.integers(1, 14))
+@settings(max_examples=30, deadline=None)
+def test_classifier_products(seed, inputs, outputs):
+    rng = np.random.default_rng(seed)
+    weights = rng.choice([-128, -127, 127, 0, 1], (outputs, inputs)).astype(np.int8)
+    x = rng.choice(np.array([-1e3, -127.5, -126.5, -0.5, 0.5, 1.5, 126.5, 200], np.float32), inputs)
+    want = reference.classifier(weights, x, inverse_scale=np.float32(1), a=np.ones(outputs, np.float32),
+                                b=np.zeros(outputs, np.float32))
+    for isa, kernels in KERNELS.items():
+        got = Classifier(weights, inverse_scale=1.0, a=1.0, b=0.0, kernels=kernels)(x)
+        assert same_bits(got, want), isa

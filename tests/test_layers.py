@@ -272,7 +272,8 @@ def test_input_convolution(height, width, outputs, kernel, stride, pad, seed):
     if min(height, width) + 2 * pad < kernel:
         return
     rng = np.random.default_rng(seed)
-    weights = rng.integers(-128, 128, (kernel * kernel, outputs)).astype(np.int8)
+    most = 255 // kernel ** 2
+    weights = rng.integers(-min(most, 128), min(most, 127) + 1, (kernel * kernel, outputs)).astype(np.int8)
     image = rng.integers(-128, 128, (height, width)).astype(np.int8)
     options = {"stride": stride, "pad": pad, **ending(rng, outputs)}
     want = reference.input_conv2d(weights, image, **options)
@@ -282,12 +283,16 @@ def test_input_convolution(height, width, outputs, kernel, stride, pad, seed):
 
 
 @pytest.mark.parametrize("value", [-128, 127])
-def test_largest_input_convolution(value):
-    # 31 * 31 products of 2^14 stay below 2^24, where floats still count by one.
-    weights, image = np.full((961, 18), value, np.int8), np.full((31, 31), value, np.int8)
+@pytest.mark.parametrize("kernel", [2, 5, 15])
+def test_largest_input_convolution(value, kernel):
+    # int16 holds the sum of 255 times the largest feature.
+    weights, image = np.zeros((kernel * kernel, 18), np.int8), np.full((31, 31), value, np.int8)
+    weights[:2, :9], weights[2, :9] = 127, 1
+    weights[:2, 9:] = -127
     image[3, 5] += 1 if value < 0 else -1
     options = {"stride": 1, "pad": 0, "a": 1.0, "b": 0.0, "slope": 1.0}
     want = reference.input_conv2d(weights, image, **options)
+    assert np.abs(want).max() == 255 * abs(value)
     for isa, kernels in KERNELS.items():
         assert same_bits(InputConv2d(weights, height=31, width=31, kernels=kernels, **options)(image), want), isa
 
@@ -301,7 +306,7 @@ def test_numbers_that_no_input_convolution_takes():
         with pytest.raises(OptionError):
             InputConv2d(weights, **{**good, **wrong})
     for odd in (np.ones((8, 4), np.int8), np.ones((9, 0), np.int8), np.ones(9, np.int8), np.ones((9, 4)),
-                np.ones((1024, 4), np.int8)):
+                np.ones((1024, 4), np.int8), np.full((9, 4), 29, np.int8)):
         with pytest.raises(OptionError):
             InputConv2d(odd, **good)
     with pytest.raises(OptionError):

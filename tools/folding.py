@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kwsrt import format as file_format
 from kwsrt.errors import KwsrtError
 from kwsrt.layers import pack_weights
 
@@ -81,24 +82,39 @@ def split_signs(weight: Array, name: str, *, rebinarize: bool, notes: list[str])
     return np.maximum(scale, 1e-12), signs
 
 
-def split_int8(weight: Array, name: str, *, rebinarize: bool, notes: list[str]) -> tuple[Array, Array]:
-    """Scale per output, and int8 values, of effective weights [outputs, ...] that must be multiples of max / 127.
+def split_int8(weight: Array, name: str, *, rebinarize: bool, notes: list[str],
+               total: int | None = None) -> tuple[Array, Array]:
+    """Scale per output, and int8 values, of effective weights [outputs, ...] that must be multiples of max / k, k at most
+    127; an output's magnitudes sum up to `total` at most.
 
     Raises
     ------
     ConversionError : weights that are not (unless `rebinarize`).
     """
     flat = weight.reshape(len(weight), -1).astype(np.float64)
-    scale = np.maximum(np.abs(flat).max(axis=1), 1e-12) / 127
-    exact = flat / scale[:, None]
-    values = np.clip(np.rint(exact), -127, 127)
-    error = float(np.abs(exact - values).max())
-    if error > 1e-3:
+    scale, values, error = _multiples(flat, total)
+    if error.max() > 1e-3:
         if not rebinarize:
-            raise ConversionError(f"{name}: weights are not int8 multiples of one scale an output (off by {error:.2f} "
-                                  "steps); --rebinarize rounds them all the same")
-        notes.append(f"{name}: rounded to int8, largest change {error:.2f} steps")
+            limit = "" if total is None else f" whose magnitudes sum up to {total} at most"
+            raise ConversionError(f"{name}: weights are not int8 multiples of one scale an output{limit} (off by "
+                                  f"{error.max():.2f} steps); --rebinarize rounds them all the same")
+        notes.append(f"{name}: rounded to int8, largest change {error.max():.2f} steps")
     return scale, values.astype(np.int8).reshape(weight.shape)
+
+
+def _multiples(flat: Array, total: int | None) -> tuple[Array, Array, Array]:
+    """Scale, values and rounding error (in steps) per output, for the smallest k that leaves hardly an error, else the
+    largest that `total` allows."""
+    largest = np.maximum(np.abs(flat).max(axis=1), 1e-12)
+    scale, values, error = largest.copy(), np.zeros_like(flat), np.full(len(flat), np.inf)
+    for k in range(1, 128):
+        exact = flat * (k / largest)[:, None]
+        rounded = np.rint(exact)
+        fits = np.ones(len(flat), bool) if total is None or k == 1 else np.abs(rounded).sum(1) <= total
+        better = fits & (error > 1e-3)
+        scale[better], values[better] = (largest / k)[better], rounded[better]
+        error[better] = np.abs(exact - rounded).max(1)[better]
+    return scale, values, error
 
 
 def _half(values: Array, name: str) -> Array:
@@ -171,7 +187,8 @@ def fold(network: Any, config: dict[str, Any], *, rebinarize: bool) -> tuple[dic
                     affine = _norm_affine(layer.norm_of(level), unit)
                     tensors[f"{name}.affine.{level}"] = _half(affine, f"{name}.affine.{level}")
     # The int8 ends come last: what is not 1-bit is the news of a checkpoint that is neither.
-    scale, values = split_int8(_numpy(network.conv1.effective_weight()), "conv1", rebinarize=rebinarize, notes=notes)
+    scale, values = split_int8(_numpy(network.conv1.effective_weight()), "conv1", rebinarize=rebinarize, notes=notes,
+                               total=file_format.LARGEST_TOTAL)
     tensors["conv1.weight"] = np.ascontiguousarray(values.reshape(len(values), -1).T)
     tensors["conv1.affine"] = _norm_affine(network.conv1.norm, scale).astype(np.float32)
     tensors["conv1.slope"] = _half(_numpy(network.conv1.slope), "conv1.slope")

@@ -25,7 +25,7 @@ KERNEL = file_format.KERNEL
 METADATA = "kwsrt.manifest"
 
 
-class _Graph:
+class Graph:
     """Nodes and initializers under construction; every method returns the name of its result."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class _Graph:
 
 def export(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> onnx.ModelProto:
     """The graph of a packed model, all thinning levels over one set of weights."""
-    network, frontend, g = manifest["network"], manifest["frontend"], _Graph()
+    network, frontend, g = manifest["network"], manifest["frontend"], Graph()
     frames, bins, planes, taps = network["frames"], network["bins"], network["planes"], network["taps"]
     causal, bands, width, hidden = network.get("causal", False), bins // 4, network["width"], network["hidden"]
     steps = network["steps"] if causal else frames // 4
@@ -132,7 +132,7 @@ def export(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> onnx.Mo
     return model
 
 
-def _block(g: _Graph, x: str, i: int, level: str, tensors: Mapping[str, Array], scales: Array, planes: int,
+def _block(g: Graph, x: str, i: int, level: str, tensors: Mapping[str, Array], scales: Array, planes: int,
            remembered: list[int], width: int) -> str:
     name = f"blocks.{i}"
     q = g.quantize(x, f"{name}.memory", tensors[f"{name}.memory.threshold"], scales[0], planes)

@@ -23,11 +23,15 @@ KWS_OPS(KWS_DECLARE)
 /* AVX2 reads the weights in the file's order; 64-byte registers gain nothing on rows of 128 to 256 elements. */
 #define kws_bgemm_packed_size_avx2 kws_bgemm_packed_size_scalar
 #define kws_bgemm_pack_avx2 kws_bgemm_pack_scalar
+#define kws_widen_avx2 kws_widen_scalar
 #define kws_pack_avx512 kws_pack_avx2
+#define kws_widen_avx512 kws_widen_scalar
 #define kws_levels_avx512 kws_levels_avx2
 #define kws_staircase_avx512 kws_staircase_avx2
 #define kws_memory_avx512 kws_memory_avx2
 #define kws_affine_avx512 kws_affine_avx2
+#define kws_affine_levels_avx512 kws_affine_levels_avx2
+#define kws_affine_codes_avx512 kws_affine_codes_avx2
 #define kws_conv_avx512 kws_conv_avx2
 #define kws_to_int8_avx512 kws_to_int8_avx2
 #define kws_add_avx512 kws_add_avx2
@@ -36,16 +40,9 @@ KWS_OPS(KWS_DECLARE)
 #define KWS_ISA_SUFFIX neon
 KWS_OPS(KWS_DECLARE)
 #undef KWS_ISA_SUFFIX
-/* NEON is aarch64's baseline: the compiler already vectorises the portable element-wise kernels with it. */
 #define kws_bgemm_packed_size_neon kws_bgemm_packed_size_scalar
 #define kws_bgemm_pack_neon kws_bgemm_pack_scalar
-#define kws_levels_neon kws_levels_scalar
-#define kws_staircase_neon kws_staircase_scalar
-#define kws_memory_neon kws_memory_scalar
-#define kws_affine_neon kws_affine_scalar
-#define kws_to_int8_neon kws_to_int8_scalar
-#define kws_add_neon kws_add_scalar
-#define kws_dense_neon kws_dense_scalar
+#define kws_widen_neon kws_widen_scalar
 #endif
 
 #undef KWS_DECLARE

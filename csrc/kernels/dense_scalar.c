@@ -26,3 +26,15 @@ void kws_dense_scalar(const int8_t *weights, const int8_t *q, int32_t inputs, in
         }
     }
 }
+
+void kws_to_int8_scalar(const float *restrict x, int32_t count, float inverse_scale, int8_t *restrict q)
+{
+    /* Adding and taking off 1.5 * 2^23 rounds to the nearest integer, ties to even, in the default rounding mode. */
+    const float round_magic = 12582912.0f;
+    for (int32_t i = 0; i < count; ++i) {
+        float scaled = x[i] * inverse_scale;
+        scaled = scaled < -127.0f ? -127.0f : scaled;
+        scaled = scaled > 127.0f ? 127.0f : scaled;
+        q[i] = (int8_t)((scaled + round_magic) - round_magic);
+    }
+}

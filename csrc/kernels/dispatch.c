@@ -42,6 +42,9 @@ static int32_t supported_neon(void) { return 1; } /* part of every aarch64 */
      kws_staircase_##isa,                                                                                              \
      kws_memory_##isa,                                                                                                 \
      kws_affine_##isa,                                                                                                 \
+     kws_affine_levels_##isa,                                                                                          \
+     kws_affine_codes_##isa,                                                                                           \
+     kws_widen_##isa,                                                                                                  \
      kws_conv_##isa,                                                                                                   \
      kws_to_int8_##isa,                                                                                                \
      kws_add_##isa,                                                                                                    \

@@ -19,6 +19,7 @@
 enum {
     KWS_MAX_INPUTS = 8192, /* 3 * inputs stays inside int16 */
     KWS_MOST_TAPS = 31,    /* of a memory: 3 * taps stays inside int8 */
+    KWS_LARGEST_TOTAL = 255, /* of the magnitudes of an output's weights in the first convolution: 128 * it is int16 */
     KWS_OUTPUT_BLOCK = 16
 };
 
@@ -33,11 +34,11 @@ typedef struct {
     int32_t planes; /* 1 or 2 */
 } kws_bgemm_args;
 
-/* Three compares an output that stand for "affine, PReLU, quantise": q = f(n) is a staircase of the integer sum n.
- * q = -3 + 2 * (number of steps k with sign * n >= step[k]); one plane: q = sign * n >= step[0] ? 1 : -1. */
+/* "Affine, PReLU, quantise" of the integer sum n as compares: step k is passed where n > above[k] or n < below[k] (a
+ * negative slope bends y up again on the other side). q = -3 + 2 * (number of steps passed), and who passes one passes
+ * those before it; one plane has one step, q = passed ? 1 : -1. */
 typedef struct {
-    const int16_t *sign;     /* [outputs] +1 or -1 */
-    const int16_t *steps[3]; /* [outputs] each; one plane uses the first */
+    const int16_t *above[3], *below[3]; /* [padded outputs] each; one plane uses the first */
     int32_t planes;
 } kws_staircase;
 
@@ -53,14 +54,13 @@ typedef struct {
     int32_t planes;
 } kws_quantizer;
 
-/* One 2-D convolution of an int8 image, zero padded; `image` holds the padding: [height][width] floats with integer
- * values. Sums of int8 products stay below 2^24, so float arithmetic is exact in any order. */
+/* One 2-D convolution of an int8 image, zero padded; `image` holds the padding: [height][width] int16, and one element
+ * more that is read and not used. |sum of an output's weights| <= KWS_LARGEST_TOTAL keeps every sum inside int16. */
 typedef struct {
-    const float *weights; /* [kernel*kernel][padded outputs] */
-    int32_t width;        /* of the padded image */
+    const int16_t *weights; /* [kernel*kernel][padded outputs] */
+    int32_t width;          /* of the padded image */
     int32_t kernel, stride, outputs;
     int32_t out_height, out_width;
-    kws_epilogue epilogue; /* padded to 16 outputs */
 } kws_conv_args;
 
 /* OP(name, arguments): every kernel of every instruction set is declared, dispatched and tested from these lines.
@@ -69,13 +69,15 @@ typedef struct {
  *   bgemm       sums[row][o] = sum_i w[o][i] * q[row][i]; rows of padded outputs
  *   pack        codes from q
  *   levels      q from float activations
- *   staircase   q from integer sums (rows of padded outputs)
+ *   staircase   codes from integer sums (rows of padded outputs)
  *   memory      sums[c] = sum_j w[j][c] * q[j][c]: one step of a memory, or of the taps of it that lie in the window
  *   affine      float activations from integer sums (rows of padded outputs); residual may be NULL
- *   conv        the first convolution: image to float activations [out_height][out_width][outputs]
+ *   affine_levels, affine_codes    the same, and what the quantiser makes of them, as q or as codes
+ *   widen       wide[i] = q[i]
+ *   conv        the first convolution: image to sums [out_height * out_width][padded outputs]
  *   to_int8     q = clip(rint(x * inverse_scale), -127, 127)
  *   add         sums[i] += more[i]
- *   dense       sums[o] = sum_i w[o][i] * q[i], int8 by int8
+ *   dense       sums[o] = sum_i w[o][i] * q[i], int8 by int8, no q is -128
  */
 #define KWS_OPS(OP)                                                                                                    \
     OP(size_t, bgemm_packed_size, (int32_t inputs, int32_t outputs))                                                   \
@@ -83,11 +85,17 @@ typedef struct {
     OP(void, bgemm, (const kws_bgemm_args *args, const uint8_t *codes, int32_t rows, int16_t *sums))                   \
     OP(void, pack, (const int8_t *q, int32_t rows, int32_t inputs, int32_t planes, uint8_t *codes))                    \
     OP(void, levels, (const kws_quantizer *quantizer, const float *x, int32_t rows, int32_t channels, int8_t *q))      \
-    OP(void, staircase, (const kws_staircase *stairs, const int16_t *sums, int32_t rows, int32_t outputs, int8_t *q))  \
+    OP(void, staircase,                                                                                                \
+       (const kws_staircase *stairs, const int16_t *sums, int32_t rows, int32_t outputs, uint8_t *codes))              \
     OP(void, memory, (const int8_t *weights, const int8_t *q, int32_t taps, int32_t channels, int16_t *sums))          \
     OP(void, affine, (const kws_epilogue *epilogue, const int16_t *sums, const float *residual, int32_t rows,          \
                       int32_t outputs, float *y))                                                                      \
-    OP(void, conv, (const kws_conv_args *args, const float *image, float *y))                                          \
+    OP(void, affine_levels, (const kws_epilogue *epilogue, const kws_quantizer *quantizer, const int16_t *sums,        \
+                             const float *residual, int32_t rows, int32_t outputs, float *y, int8_t *q))               \
+    OP(void, affine_codes, (const kws_epilogue *epilogue, const kws_quantizer *quantizer, const int16_t *sums,         \
+                            const float *residual, int32_t rows, int32_t outputs, float *y, uint8_t *codes))           \
+    OP(void, widen, (const int8_t *q, int32_t count, int16_t *wide))                                                   \
+    OP(void, conv, (const kws_conv_args *args, const int16_t *image, int16_t *sums))                                   \
     OP(void, to_int8, (const float *x, int32_t count, float inverse_scale, int8_t *q))                                 \
     OP(void, add, (const int16_t *more, int32_t count, int16_t *sums))                                                 \
     OP(void, dense, (const int8_t *weights, const int8_t *q, int32_t inputs, int32_t outputs, int32_t *sums))
@@ -100,6 +108,14 @@ typedef struct {
 #else
 #define KWS_ISAS(ISA) ISA(scalar)
 #endif
+
+/* Patches of a binary convolution: `rows` * `columns` of them, each `kernel` pieces of piece_bytes from neighbouring image
+ * rows (row_bytes apart), zero up to patch_bytes; from one patch to the next x_bytes, from one row of them y_bytes. */
+typedef struct {
+    int32_t rows, columns, kernel, row_bytes, x_bytes, y_bytes, piece_bytes, patch_bytes;
+} kws_patches;
+
+void kws_gather_patches(const kws_patches *args, const uint8_t *image, uint8_t *patches);
 
 typedef struct {
     const char *name;

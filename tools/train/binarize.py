@@ -17,6 +17,8 @@ from torch import Tensor
 from . import fused
 
 METHODS = ("learned", "ste", "dual")
+LARGEST_TOTAL = 255  #: times 128, the largest feature, is within int16
+CLIP = 2.7  #: near the best for a Gaussian at four bits
 
 
 def levels_of(distance: Tensor, scale: Tensor, planes: int) -> Tensor:
@@ -122,18 +124,41 @@ class WeightBinarizer(torch.autograd.Function):
         return grad, None
 
 
-class Int8Weight(torch.autograd.Function):
-    """Round-to-nearest int8 weights, one scale per output (largest magnitude / 127); gradient straight through."""
+class InputWeight(torch.autograd.Function):
+    """Weights of the first convolution as whole numbers, one scale per output: the largest is k times the scale, with the
+    largest k that keeps the sum of an output's magnitudes within LARGEST_TOTAL, so that int16 holds every sum of them
+    with int8 features. Gradient straight through."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor) -> Tensor:
-        axes = tuple(range(1, weight.dim()))
-        scale = weight.abs().amax(axes, keepdim=True).clamp_min(1e-12) / 127
-        return torch.clamp(torch.round(weight / scale), -127, 127) * scale
+        magnitude, axes = weight.abs(), tuple(range(1, weight.dim()))
+        largest = magnitude.amax(axes, keepdim=True).clamp_min(1e-12)
+        rounding = weight[0].numel() / 2
+        most = torch.floor((LARGEST_TOTAL - rounding) * largest / magnitude.sum(axes, keepdim=True).clamp_min(1e-12))
+        scale = largest / most.clamp(1, 127)
+        return torch.round(weight / scale) * scale
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         return grad
+
+
+class ClassifierWeight(torch.autograd.Function):
+    """Weights of `bits` bits, -m to m with m = 2^(bits-1) - 1, one scale per output; what lies beyond CLIP times an output's
+    root mean square is clipped, unless they are 8 bits. Gradient straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, bits: int) -> Tensor:
+        most = 2 ** (bits - 1) - 1
+        largest = weight.abs().amax(1, keepdim=True)
+        if bits < 8:
+            largest = torch.minimum(largest, CLIP * weight.square().mean(1, keepdim=True).sqrt())
+        scale = largest.clamp_min(1e-12) / most
+        return torch.clamp(torch.round(weight / scale), -most, most) * scale
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return grad, None
 
 
 def quantize_activation(x: Tensor, threshold: Tensor | None, scale: Tensor, planes: int, method: str) -> Tensor:
@@ -161,6 +186,11 @@ def binarize_weight(weight: Tensor, centred: bool = True) -> Tensor:
     return binarizer.apply(weight, centred)
 
 
-def int8_weight(weight: Tensor) -> Tensor:
-    """See Int8Weight."""
-    return Int8Weight.apply(weight)
+def input_weight(weight: Tensor) -> Tensor:
+    """See InputWeight."""
+    return InputWeight.apply(weight)
+
+
+def classifier_weight(weight: Tensor, bits: int) -> Tensor:
+    """See ClassifierWeight."""
+    return ClassifierWeight.apply(weight, bits)

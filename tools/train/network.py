@@ -170,12 +170,12 @@ class Layer(nn.Module):
         self.act = Activation(channels, planes, method) if planes and channels is not None else None
 
     def effective_weight(self) -> Tensor:
-        """What the forward pass multiplies with: latent, alpha[o] * sign, or rounded to int8 times its scale."""
+        """What the forward pass multiplies with: latent, alpha[o] * sign, or whole numbers times a scale."""
         if self.kind == "float":
             return self.weight
         if self.kind == "binary":
             return binarize.binarize_weight(self.weight, self.centred)
-        return binarize.int8_weight(self.weight)
+        return binarize.input_weight(self.weight)
 
     def norm_of(self, level: str) -> Norm:
         """The norm of a level."""
@@ -238,14 +238,15 @@ class Network(nn.Module):
         self.steps = config["steps"] if self.causal else config["frames"] // 4  #: that the classifier sees
         first, second = config["conv1"], config["conv2"]
         self.levels = levels
-        self.conv1 = Layer((first, 1, 5, 5), planes, method, kind="int8")
+        self.conv1 = Layer((first, 1, 5, 5), planes, method, kind="input")
         self.conv2 = Layer((second, first, 5, 5), planes, method, first)
         self.fc1 = Layer((width, second * config["bins"] // 4), planes, method, second)
         self.blocks = nn.ModuleList(
             Block(config, method, [name for name, run in levels.items() if i in run and not config.get("shared_norms")])
             for i in range(config["blocks"])
         )
-        self.classifier = Classifier(classes, width * self.steps, planes, levels)
+        bits = config.get("classifier_bits", 8)
+        self.classifier = Classifier(classes, width * self.steps, planes, levels, bits)
         for layer in self.modules():
             if isinstance(layer, Layer) and layer.kind == "binary" and not binary_weights:
                 layer.kind = "float"
@@ -326,17 +327,18 @@ class Network(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Linear over time * width, int8 in a binary network; a `bias` [classes] per level."""
+    """Linear over time * width, int8 with weights of `bits` bits in a binary network; a `bias` [classes] per level."""
 
-    def __init__(self, classes: int, inputs: int, planes: int, levels: Iterable[str]):
+    def __init__(self, classes: int, inputs: int, planes: int, levels: Iterable[str], bits: int = 8):
         super().__init__()
+        self.bits = bits
         self.weight = nn.Parameter(torch.randn(classes, inputs) * (0.1 * inputs**-0.5))
         self.bias = PerLevel({level: nn.Parameter(torch.zeros(classes)) for level in levels})
         self.act = Int8Activation() if planes else None
 
     def effective_weight(self) -> Tensor:
-        """Latent weight, or rounded to int8 times its scale."""
-        return self.weight if self.act is None else binarize.int8_weight(self.weight)
+        """Latent weight, or rounded to `bits` bits times its scale."""
+        return self.weight if self.act is None else binarize.classifier_weight(self.weight, self.bits)
 
     def forward(self, x: Tensor, weight: Tensor, level: str) -> Tensor:
         """x [n, t * width] to logits [n, classes]."""

@@ -1,0 +1,239 @@
+/* finish_neon.c - what follows an integer sum with NEON, 16 outputs at a time, in one pass: int16 sum to float (SXTL,
+ * SCVTF), norm, PReLU, residual; then, while y is in registers, the quantiser:
+ *
+ *     n = (d >= -scale) + (d >= 0) + (d >= scale)      FCMGE gives -1 for true: the sum of the masks is -n
+ *     q = -3 + 2 * n                                   one plane: n = (d >= 0), q = -1 + 2 * n
+ *     b1 = n >= 2, b2 = n is odd                       one plane: b1 = n >= 1
+ *
+ * The masks are added as int32 and narrowed by UZP1 (-n fits a byte). Codes: each of 16 bytes keeps its two bits at
+ * their place in the code (AND, CMTST and BIT), and ADDP twice adds four neighbours. A staircase goes there straight
+ * from the sums, by six compares of 8 int16; its steps stay in registers over the rows.
+ *
+ * FCMGE, FADD, FMUL: A53 4 cycles latency, 1 a cycle (128 bits by llvm's model); A72 3 and 4, 2 a cycle. UZP1, ADDP:
+ * A53 2 and 2. FADD and FMUL stay apart: FMLA would round once.
+ */
+#if defined(__aarch64__)
+#include <arm_neon.h>
+
+#include "declare.h"
+#include "finish_tail.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+static const uint8_t place1[16] = {1, 2, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8};
+static const uint8_t place2[16] = {16, 32, 64, 128, 16, 32, 64, 128, 16, 32, 64, 128, 16, 32, 64, 128};
+
+/* -n of 4 activations. */
+INLINE uint32x4_t steps4(float32x4_t x, const float *threshold, float32x4_t scale, const int two)
+{
+    float32x4_t d = vsubq_f32(x, vld1q_f32(threshold));
+    uint32x4_t n = vcgezq_f32(d);
+    if (two) {
+        n = vaddq_u32(vaddq_u32(n, vcgeq_f32(d, scale)), vcgeq_f32(d, vnegq_f32(scale)));
+    }
+    return n;
+}
+
+/* The low bytes of 16 lanes of int32. */
+INLINE uint8x16_t narrow4(uint32x4_t a, uint32x4_t b, uint32x4_t c, uint32x4_t d)
+{
+    uint16x8_t low = vuzp1q_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b));
+    uint16x8_t high = vuzp1q_u16(vreinterpretq_u16_u32(c), vreinterpretq_u16_u32(d));
+    return vuzp1q_u8(vreinterpretq_u8_u16(low), vreinterpretq_u8_u16(high));
+}
+
+INLINE uint8x16_t steps16(const float32x4_t x[4], const float *threshold, float32x4_t scale, const int two)
+{
+    return narrow4(steps4(x[0], threshold, scale, two), steps4(x[1], threshold + 4, scale, two),
+                   steps4(x[2], threshold + 8, scale, two), steps4(x[3], threshold + 12, scale, two));
+}
+
+INLINE void store_levels(uint8x16_t minus_n, const int two, int8_t *q)
+{
+    int8x16_t twice = vreinterpretq_s8_u8(vaddq_u8(minus_n, minus_n));
+    vst1q_s8(q, vsubq_s8(vdupq_n_s8(two ? -3 : -1), twice));
+}
+
+/* Bytes of all ones where b1 and b2 are set, as codes. */
+INLINE void store_codes(uint8x16_t b1, uint8x16_t b2, uint8_t *codes)
+{
+    uint8x16_t bits = vorrq_u8(vandq_u8(b1, vld1q_u8(place1)), vandq_u8(b2, vld1q_u8(place2)));
+    uint8x16_t pairs = vpaddq_u8(bits, bits), fours = vpaddq_u8(pairs, pairs);
+    vst1q_lane_u32((uint32_t *)(void *)codes, vreinterpretq_u32_u8(fours), 0);
+}
+
+INLINE void store_steps_as_codes(uint8x16_t minus_n, const int two, uint8_t *codes)
+{
+    if (two) {
+        uint8x16_t b1 = vcltq_s8(vreinterpretq_s8_u8(minus_n), vdupq_n_s8(-1));
+        store_codes(b1, vtstq_u8(minus_n, vdupq_n_u8(1)), codes);
+    } else {
+        store_codes(minus_n, vdupq_n_u8(0), codes);
+    }
+}
+
+/* prelu(a * n + b) + residual of 4 outputs. */
+INLINE float32x4_t finish4(const kws_epilogue *e, int16x4_t sums, const float *residual, int32_t o, float *y)
+{
+    float32x4_t n = vcvtq_f32_s32(vmovl_s16(sums));
+    float32x4_t value = vaddq_f32(vmulq_f32(vld1q_f32(e->a + o), n), vld1q_f32(e->b + o));
+    float32x4_t bent = vmulq_f32(vld1q_f32(e->slope + o), value);
+    value = vbslq_f32(vcgezq_f32(value), value, bent);
+    if (residual != NULL) {
+        value = vaddq_f32(value, vld1q_f32(residual + o));
+    }
+    vst1q_f32(y + o, value);
+    return value;
+}
+
+/* All rows; q and codes are NULL where they are not wanted, and constants after inlining, as `two` is. */
+INLINE void finish(const kws_epilogue *e, const kws_quantizer *quantizer, const int16_t *sums, const float *residual,
+                   int32_t rows, int32_t outputs, float *y, int8_t *q, uint8_t *codes, const int two)
+{
+    int32_t padded = kws_padded_outputs(outputs), whole = outputs / 16 * 16;
+    const float32x4_t scale = vdupq_n_f32(q != NULL || codes != NULL ? quantizer->scale : 0.0f);
+    for (int32_t row = 0; row < rows; ++row) {
+        for (int32_t o = 0; o < whole; o += 16) {
+            int16x8_t low = vld1q_s16(sums + o), high = vld1q_s16(sums + o + 8);
+            float32x4_t x[4] = {finish4(e, vget_low_s16(low), residual, o, y),
+                                finish4(e, vget_high_s16(low), residual, o + 4, y),
+                                finish4(e, vget_low_s16(high), residual, o + 8, y),
+                                finish4(e, vget_high_s16(high), residual, o + 12, y)};
+            if (q != NULL) {
+                store_levels(steps16(x, quantizer->threshold + o, scale, two), two, q + o);
+            } else if (codes != NULL) {
+                store_steps_as_codes(steps16(x, quantizer->threshold + o, scale, two), two, codes + o / 4);
+            }
+        }
+        if (whole < outputs) {
+            finish_tail(e, quantizer, sums, residual, whole, outputs, y, q, codes);
+        }
+        sums += padded;
+        residual = residual == NULL ? NULL : residual + outputs;
+        y += outputs;
+        q = q == NULL ? NULL : q + outputs;
+        codes = codes == NULL ? NULL : codes + padded / 4;
+    }
+}
+
+void kws_affine_neon(const kws_epilogue *epilogue, const int16_t *sums, const float *residual, int32_t rows,
+                     int32_t outputs, float *y)
+{
+    finish(epilogue, NULL, sums, residual, rows, outputs, y, NULL, NULL, 0);
+}
+
+void kws_affine_levels_neon(const kws_epilogue *epilogue, const kws_quantizer *quantizer, const int16_t *sums,
+                            const float *residual, int32_t rows, int32_t outputs, float *y, int8_t *q)
+{
+    if (quantizer->planes == 2) {
+        finish(epilogue, quantizer, sums, residual, rows, outputs, y, q, NULL, 1);
+    } else {
+        finish(epilogue, quantizer, sums, residual, rows, outputs, y, q, NULL, 0);
+    }
+}
+
+void kws_affine_codes_neon(const kws_epilogue *epilogue, const kws_quantizer *quantizer, const int16_t *sums,
+                           const float *residual, int32_t rows, int32_t outputs, float *y, uint8_t *codes)
+{
+    if (quantizer->planes == 2) {
+        finish(epilogue, quantizer, sums, residual, rows, outputs, y, NULL, codes, 1);
+    } else {
+        finish(epilogue, quantizer, sums, residual, rows, outputs, y, NULL, codes, 0);
+    }
+}
+
+INLINE void levels_row(const kws_quantizer *quantizer, const float *x, int32_t whole, const int two, int8_t *q)
+{
+    const float32x4_t scale = vdupq_n_f32(quantizer->scale);
+    for (int32_t c = 0; c < whole; c += 16) {
+        float32x4_t values[4] = {vld1q_f32(x + c), vld1q_f32(x + c + 4), vld1q_f32(x + c + 8), vld1q_f32(x + c + 12)};
+        store_levels(steps16(values, quantizer->threshold + c, scale, two), two, q + c);
+    }
+}
+
+void kws_levels_neon(const kws_quantizer *quantizer, const float *x, int32_t rows, int32_t channels, int8_t *q)
+{
+    int32_t whole = channels / 16 * 16;
+    kws_quantizer rest = {quantizer->threshold + whole, quantizer->scale, quantizer->planes};
+    for (int32_t i = 0; i < rows; ++i, x += channels, q += channels) {
+        if (quantizer->planes == 2) {
+            levels_row(quantizer, x, whole, 1, q);
+        } else {
+            levels_row(quantizer, x, whole, 0, q);
+        }
+        if (whole < channels) {
+            kws_levels_scalar(&rest, x + whole, 1, channels - whole, q + whole);
+        }
+    }
+}
+
+/* Steps of 8 outputs. */
+typedef struct {
+    int16x8_t above[3], below[3];
+} steps;
+
+INLINE steps load_steps(const kws_staircase *stairs, int32_t count, int32_t o)
+{
+    steps s;
+    for (int32_t k = 0; k < 3; ++k) {
+        s.above[k] = vld1q_s16(stairs->above[k < count ? k : 0] + o);
+        s.below[k] = vld1q_s16(stairs->below[k < count ? k : 0] + o);
+    }
+    return s;
+}
+
+INLINE uint16x8_t passed(int16x8_t n, const steps *s, int32_t k)
+{
+    return vorrq_u16(vcgtq_s16(n, s->above[k]), vcgtq_s16(s->below[k], n));
+}
+
+/* Masks b1 and b2 of 8 outputs. */
+INLINE void planes8(const int16_t *sums, const steps *s, const int two, uint16x8_t *b1, uint16x8_t *b2)
+{
+    int16x8_t n = vld1q_s16(sums);
+    uint16x8_t first = passed(n, s, 0);
+    *b1 = two ? passed(n, s, 1) : first;
+    *b2 = two ? veorq_u16(veorq_u16(first, *b1), passed(n, s, 2)) : vdupq_n_u16(0);
+}
+
+INLINE uint8x16_t narrow2(uint16x8_t low, uint16x8_t high)
+{
+    return vuzp1q_u8(vreinterpretq_u8_u16(low), vreinterpretq_u8_u16(high));
+}
+
+INLINE void stairs_block(const kws_staircase *stairs, const int16_t *sums, int32_t rows, int32_t padded, int32_t o,
+                         const int two, uint8_t *codes)
+{
+    const steps low = load_steps(stairs, two ? 3 : 1, o), high = load_steps(stairs, two ? 3 : 1, o + 8);
+    for (int32_t row = 0; row < rows; ++row) {
+        uint16x8_t b1[2], b2[2];
+        planes8(sums + row * padded + o, &low, two, &b1[0], &b2[0]);
+        planes8(sums + row * padded + o + 8, &high, two, &b1[1], &b2[1]);
+        store_codes(narrow2(b1[0], b1[1]), narrow2(b2[0], b2[1]), codes + (row * padded + o) / 4);
+    }
+}
+
+void kws_staircase_neon(const kws_staircase *stairs, const int16_t *sums, int32_t rows, int32_t outputs, uint8_t *codes)
+{
+    int32_t padded = kws_padded_outputs(outputs), whole = outputs / 16 * 16;
+    for (int32_t o = 0; o < whole; o += 16) {
+        if (stairs->planes == 2) {
+            stairs_block(stairs, sums, rows, padded, o, 1, codes);
+        } else {
+            stairs_block(stairs, sums, rows, padded, o, 0, codes);
+        }
+    }
+    for (int32_t row = 0; whole < outputs && row < rows; ++row) {
+        staircase_tail(stairs, sums + row * padded, whole, outputs, codes + row * padded / 4);
+    }
+}
+
+void kws_add_neon(const int16_t *more, int32_t count, int16_t *sums)
+{
+    int32_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        vst1q_s16(sums + i, vaddq_s16(vld1q_s16(sums + i), vld1q_s16(more + i)));
+    }
+    kws_add_scalar(more + i, count - i, sums + i);
+}
+#endif

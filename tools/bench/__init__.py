@@ -1,0 +1,1 @@
+"""Benchmarks against other runtimes, one command a table; see README.md here."""
