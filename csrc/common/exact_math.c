@@ -6,6 +6,9 @@
 static const double LN2_HIGH = 6.93147180369123816490e-01; /* low 32 bits zero: k * LN2_HIGH is exact for |k| < 2^20 */
 static const double LN2_LOW = 1.90821492927058770002e-10;
 static const double TAU = 6.28318530717958647693;
+static const double RECIPROCAL_FACTORIALS[15] = {
+    1.0, 1.0, 1.0 / 2.0, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0, 1.0 / 720.0, 1.0 / 5040.0, 1.0 / 40320.0, 1.0 / 362880.0,
+    1.0 / 3628800.0, 1.0 / 39916800.0, 1.0 / 479001600.0, 1.0 / 6227020800.0, 1.0 / 87178291200.0};
 
 static double power_of_two(int32_t exponent)
 {
@@ -44,9 +47,10 @@ double kws_exp(double x)
     double scaled = x * 1.44269504088896340736;
     int32_t k = (int32_t)(scaled < 0.0 ? scaled - 0.5 : scaled + 0.5);
     double r = (x - (double)k * LN2_HIGH) - (double)k * LN2_LOW;
-    double sum = 1.0; /* Taylor in Horner form, |r| < 0.347: the term after r^14/14! is below 2^-62 */
-    for (int32_t n = 14; n >= 1; --n) {
-        sum = 1.0 + sum * r / (double)n;
+    /* Taylor in Horner form by reciprocals of factorials, |r| < 0.347: the term after r^14/14! is below 2^-62. */
+    double sum = 0.0;
+    for (int32_t n = 14; n >= 0; --n) {
+        sum = RECIPROCAL_FACTORIALS[n] + sum * r;
     }
     return sum * power_of_two(k);
 }
@@ -90,6 +94,29 @@ double kws_sin_turns(uint64_t p, uint64_t q)
     return kws_cos_turns(4 * (p % q) + 3 * q, 4 * q); /* sin(a) = cos(a - pi/2) */
 }
 
+void kws_decibels(float *values, int32_t count)
+{
+    /* x = 2^e * (1 + t) with 1 + t from sqrt(1/2) to sqrt(2); 10 log10(1 + t) = t * P(t), where P is the polynomial of degree
+     * 9 that leaves the smallest error (3.5e-9, weighted least squares, then rounded to float). */
+    static const float P[10] = {4.342944622039795f, -2.171471357345581f, 1.4476476907730103f, -1.0858417749404907f,
+                                0.8687097430229187f, -0.7206443548202515f, 0.6149742007255554f, -0.5790424346923828f,
+                                0.5671029686927795f, -0.33036890625953674f};
+    const int32_t sqrt_half = 0x3f3504f3;
+    for (int32_t i = 0; i < count; ++i) {
+        int32_t bits;
+        memcpy(&bits, &values[i], sizeof bits);
+        bits -= sqrt_half;
+        float exponent = (float)(bits >> 23), mantissa;
+        bits = (bits & 0x007fffff) + sqrt_half;
+        memcpy(&mantissa, &bits, sizeof mantissa);
+        float t = mantissa - 1.0f, sum = P[9];
+        for (int32_t k = 8; k >= 0; --k) {
+            sum = sum * t + P[k];
+        }
+        values[i] = exponent * 3.0102999566398120f + sum * t;
+    }
+}
+
 void kws_softmax(const float *logits, int32_t count, float *scores)
 {
     float peak = logits[0];
@@ -98,9 +125,12 @@ void kws_softmax(const float *logits, int32_t count, float *scores)
     }
     double sum = 0.0;
     for (int32_t i = 0; i < count; ++i) {
-        sum += kws_exp((double)logits[i] - (double)peak);
+        double power = kws_exp((double)logits[i] - (double)peak);
+        sum += power;
+        scores[i] = (float)power;
     }
+    double inverse = 1.0 / sum;
     for (int32_t i = 0; i < count; ++i) {
-        scores[i] = (float)(kws_exp((double)logits[i] - (double)peak) / sum);
+        scores[i] = (float)((double)scores[i] * inverse);
     }
 }

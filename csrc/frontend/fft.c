@@ -2,6 +2,7 @@
 #include "fft.h"
 
 #include "../common/exact_math.h"
+#include "../common/vec4.h"
 
 /* Table: for the complex transform of m = n/2 points and every radix-4 pass of length `length`, the twiddles
  * w1, w2, w3 as (cos, -sin) planes of length/4 floats each; then cos and sin of k/n turns, k = 0 .. n/4, for the real pass. */
@@ -42,60 +43,99 @@ void kws_fft_init(int32_t n, float *table)
     }
 }
 
-/* One radix-4 butterfly: inputs a, b, c, d a quarter apart, outputs to consecutive blocks, twiddles (wr, wi)[1..3]. */
-#define BUTTERFLY4(i0, i1, i2, i3, o0, o1, o2, o3, w1r, w1i, w2r, w2i, w3r, w3i)                                       \
-    do {                                                                                                               \
-        float sum_ac_r = xr[i0] + xr[i2], sum_ac_i = xi[i0] + xi[i2];                                                  \
-        float dif_ac_r = xr[i0] - xr[i2], dif_ac_i = xi[i0] - xi[i2];                                                  \
-        float sum_bd_r = xr[i1] + xr[i3], sum_bd_i = xi[i1] + xi[i3];                                                  \
-        float dif_bd_r = xr[i1] - xr[i3], dif_bd_i = xi[i1] - xi[i3];                                                  \
-        float r1 = dif_ac_r + dif_bd_i, m1 = dif_ac_i - dif_bd_r;                                                      \
-        float r2 = sum_ac_r - sum_bd_r, m2 = sum_ac_i - sum_bd_i;                                                      \
-        float r3 = dif_ac_r - dif_bd_i, m3 = dif_ac_i + dif_bd_r;                                                      \
-        yr[o0] = sum_ac_r + sum_bd_r;                                                                                  \
-        yi[o0] = sum_ac_i + sum_bd_i;                                                                                  \
-        yr[o1] = (w1r) * r1 - (w1i) * m1;                                                                              \
-        yi[o1] = (w1r) * m1 + (w1i) * r1;                                                                              \
-        yr[o2] = (w2r) * r2 - (w2i) * m2;                                                                              \
-        yi[o2] = (w2r) * m2 + (w2i) * r2;                                                                              \
-        yr[o3] = (w3r) * r3 - (w3i) * m3;                                                                              \
-        yi[o3] = (w3r) * m3 + (w3i) * r3;                                                                              \
-    } while (0)
+typedef struct {
+    kws_vec4 r, i;
+} complex4;
 
-/* The first pass has blocks of one element: vectorise over the butterflies, which differ in their twiddles. */
-static void first_pass(int32_t length, const float *restrict w, const float *restrict xr, const float *restrict xi,
-                       float *restrict yr, float *restrict yi)
+static inline complex4 load(const float *r, const float *i, int32_t at)
 {
-    int32_t q = length / 4;
-    for (int32_t p = 0; p < q; ++p) {
-        BUTTERFLY4(p, p + q, p + 2 * q, p + 3 * q, 4 * p, 4 * p + 1, 4 * p + 2, 4 * p + 3, w[p], w[q + p], w[2 * q + p],
-                   w[3 * q + p], w[4 * q + p], w[5 * q + p]);
-    }
+    return (complex4){vec4_load(r + at), vec4_load(i + at)};
 }
 
-/* Later passes: `stride` neighbours share a twiddle. */
-static void later_pass(int32_t length, int32_t stride, const float *restrict w, const float *restrict xr,
-                       const float *restrict xi, float *restrict yr, float *restrict yi)
+static inline void store(float *r, float *i, int32_t at, complex4 v)
+{
+    vec4_store(r + at, v.r);
+    vec4_store(i + at, v.i);
+}
+
+static inline complex4 times(complex4 w, complex4 x)
+{
+    return (complex4){w.r * x.r - w.i * x.i, w.r * x.i + w.i * x.r};
+}
+
+/* Four radix-4 butterflies, one a lane: inputs x a quarter apart, outputs y of consecutive blocks, twiddles w[1..3]. */
+static inline void butterflies(const complex4 x[4], const complex4 w[4], complex4 y[4])
+{
+    complex4 sum_ac = {x[0].r + x[2].r, x[0].i + x[2].i}, dif_ac = {x[0].r - x[2].r, x[0].i - x[2].i};
+    complex4 sum_bd = {x[1].r + x[3].r, x[1].i + x[3].i}, dif_bd = {x[1].r - x[3].r, x[1].i - x[3].i};
+    y[0] = (complex4){sum_ac.r + sum_bd.r, sum_ac.i + sum_bd.i};
+    y[1] = times(w[1], (complex4){dif_ac.r + dif_bd.i, dif_ac.i - dif_bd.r});
+    y[2] = times(w[2], (complex4){sum_ac.r - sum_bd.r, sum_ac.i - sum_bd.i});
+    y[3] = times(w[3], (complex4){dif_ac.r - dif_bd.i, dif_ac.i + dif_bd.r});
+}
+
+/* Rows to columns. */
+static inline void transpose(kws_vec4 *a, kws_vec4 *b, kws_vec4 *c, kws_vec4 *d)
+{
+    kws_vec4 ac_low = VEC4_SHUFFLE(*a, *c, 0, 4, 1, 5), ac_high = VEC4_SHUFFLE(*a, *c, 2, 6, 3, 7);
+    kws_vec4 bd_low = VEC4_SHUFFLE(*b, *d, 0, 4, 1, 5), bd_high = VEC4_SHUFFLE(*b, *d, 2, 6, 3, 7);
+    *a = VEC4_SHUFFLE(ac_low, bd_low, 0, 4, 1, 5);
+    *b = VEC4_SHUFFLE(ac_low, bd_low, 2, 6, 3, 7);
+    *c = VEC4_SHUFFLE(ac_high, bd_high, 0, 4, 1, 5);
+    *d = VEC4_SHUFFLE(ac_high, bd_high, 2, 6, 3, 7);
+}
+
+/* The first pass has blocks of one element: four neighbouring butterflies differ in their twiddles, and their outputs lie
+ * side by side. */
+static void first_pass(int32_t length, const float *w, const float *xr, const float *xi, float *yr, float *yi)
 {
     int32_t q = length / 4;
-    for (int32_t p = 0; p < q; ++p) {
-        float w1r = w[p], w1i = w[q + p], w2r = w[2 * q + p], w2i = w[3 * q + p], w3r = w[4 * q + p], w3i = w[5 * q + p];
-        int32_t in = stride * p, out = 4 * stride * p, step = stride * q;
-        for (int32_t s = 0; s < stride; ++s) {
-            BUTTERFLY4(in + s, in + step + s, in + 2 * step + s, in + 3 * step + s, out + s, out + stride + s,
-                       out + 2 * stride + s, out + 3 * stride + s, w1r, w1i, w2r, w2i, w3r, w3i);
+    for (int32_t p = 0; p < q; p += 4) {
+        complex4 x[4], y[4], twiddles[4];
+        for (int32_t j = 0; j < 4; ++j) {
+            x[j] = load(xr, xi, p + j * q);
+        }
+        for (int32_t j = 1; j < 4; ++j) {
+            twiddles[j] = load(w + 2 * (j - 1) * q, w + (2 * (j - 1) + 1) * q, p);
+        }
+        butterflies(x, twiddles, y);
+        transpose(&y[0].r, &y[1].r, &y[2].r, &y[3].r);
+        transpose(&y[0].i, &y[1].i, &y[2].i, &y[3].i);
+        for (int32_t j = 0; j < 4; ++j) {
+            store(yr, yi, 4 * p + 4 * j, y[j]);
         }
     }
 }
 
-static void last_pass_radix2(int32_t half, const float *restrict xr, const float *restrict xi, float *restrict yr,
-                             float *restrict yi)
+/* Later passes: `stride` neighbours, a multiple of four, share a twiddle. */
+static void later_pass(int32_t length, int32_t stride, const float *w, const float *xr, const float *xi, float *yr,
+                       float *yi)
 {
-    for (int32_t s = 0; s < half; ++s) {
-        yr[s] = xr[s] + xr[half + s];
-        yi[s] = xi[s] + xi[half + s];
-        yr[half + s] = xr[s] - xr[half + s];
-        yi[half + s] = xi[s] - xi[half + s];
+    int32_t q = length / 4, step = stride * q;
+    for (int32_t p = 0; p < q; ++p) {
+        complex4 twiddles[4];
+        for (int32_t j = 1; j < 4; ++j) {
+            twiddles[j] = (complex4){vec4_splat(w[2 * (j - 1) * q + p]), vec4_splat(w[(2 * (j - 1) + 1) * q + p])};
+        }
+        for (int32_t s = 0; s < stride; s += 4) {
+            complex4 x[4], y[4];
+            for (int32_t j = 0; j < 4; ++j) {
+                x[j] = load(xr, xi, stride * p + s + j * step);
+            }
+            butterflies(x, twiddles, y);
+            for (int32_t j = 0; j < 4; ++j) {
+                store(yr, yi, 4 * stride * p + s + j * stride, y[j]);
+            }
+        }
+    }
+}
+
+static void last_pass_radix2(int32_t half, const float *xr, const float *xi, float *yr, float *yi)
+{
+    for (int32_t s = 0; s < half; s += 4) {
+        complex4 a = load(xr, xi, s), b = load(xr, xi, half + s);
+        store(yr, yi, s, (complex4){a.r + b.r, a.i + b.i});
+        store(yr, yi, half + s, (complex4){a.r - b.r, a.i - b.i});
     }
 }
 
@@ -121,27 +161,46 @@ static const float *complex_fft(int32_t m, const float *table, float *a, float *
     return a;
 }
 
-void kws_fft_power(int32_t n, const float *table, const float *signal, float *scratch, float *power)
+/* The windowed samples, the even ones to re and the odd ones to im, zeros up to m. */
+static void apply_window(const float *samples, const float *window, int32_t length, int32_t m, float *re, float *im)
+{
+    int32_t i = 0;
+    for (; i + 8 <= length; i += 8) {
+        kws_vec4 low = vec4_load(samples + i) * vec4_load(window + i);
+        kws_vec4 high = vec4_load(samples + i + 4) * vec4_load(window + i + 4);
+        vec4_store(re + i / 2, VEC4_SHUFFLE(low, high, 0, 2, 4, 6));
+        vec4_store(im + i / 2, VEC4_SHUFFLE(low, high, 1, 3, 5, 7));
+    }
+    for (; i < 2 * m; i += 2) {
+        re[i / 2] = i < length ? samples[i] * window[i] : 0.0f;
+        im[i / 2] = i + 1 < length ? samples[i + 1] * window[i + 1] : 0.0f;
+    }
+}
+
+void kws_fft_power(int32_t n, const float *table, const float *samples, const float *window, int32_t length,
+                   float *scratch, float *power)
 {
     int32_t m = n / 2;
     float *a = scratch, *b = scratch + n;
-    for (int32_t i = 0; i < m; ++i) {
-        a[i] = signal[2 * i];
-        a[m + i] = signal[2 * i + 1];
-    }
+    apply_window(samples, window, length, m, a, a + m);
     const float *zr = complex_fft(m, table, a, b), *zi = zr + m;
     const float *cosine = table + passes_size(m), *sine = cosine + n / 4 + 1;
 
     float dc = zr[0] + zi[0], nyquist = zr[0] - zi[0];
     power[0] = dc * dc;
     power[m] = nyquist * nyquist;
-    for (int32_t k = 1; k <= m / 2; ++k) {
-        /* Spectra of the even (er, ei) and odd (or, oi) samples; X[k] = E + w*O, X[m-k] = conj(E - w*O). */
-        float er = 0.5f * (zr[k] + zr[m - k]), ei = 0.5f * (zi[k] - zi[m - k]);
-        float or = 0.5f * (zi[k] + zi[m - k]), oi = 0.5f * (zr[m - k] - zr[k]);
-        float tr = cosine[k] * or + sine[k] * oi, ti = cosine[k] * oi - sine[k] * or;
-        float low_r = er + tr, low_i = ei + ti, high_r = er - tr, high_i = ei - ti;
-        power[k] = low_r * low_r + low_i * low_i;
-        power[m - k] = high_r * high_r + high_i * high_i;
+    const kws_vec4 half = vec4_splat(0.5f);
+    for (int32_t k = 1; k <= m / 2; k += 4) {
+        /* Four pairs k, m - k. Spectra of the even (er, ei) and odd (or, oi) samples; X[k] = E + w*O,
+         * X[m-k] = conj(E - w*O). */
+        complex4 low = load(zr, zi, k), high = load(zr, zi, m - k - 3);
+        high = (complex4){vec4_reverse(high.r), vec4_reverse(high.i)};
+        kws_vec4 er = half * (low.r + high.r), ei = half * (low.i - high.i);
+        kws_vec4 or = half * (low.i + high.i), oi = half * (high.r - low.r);
+        kws_vec4 c = vec4_load(cosine + k), s = vec4_load(sine + k);
+        kws_vec4 tr = c * or + s * oi, ti = c * oi - s * or;
+        kws_vec4 low_r = er + tr, low_i = ei + ti, high_r = er - tr, high_i = ei - ti;
+        vec4_store(power + k, low_r * low_r + low_i * low_i);
+        vec4_store(power + m - k - 3, vec4_reverse(high_r * high_r + high_i * high_i)); /* k = m/2 is both: this stays */
     }
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../common/exact_math.h"
+#include "../common/vec4.h"
 #include "fft.h"
 
 enum { ALIGNMENT = 64 };
@@ -55,11 +56,17 @@ static int32_t triangle_span(const kws_frontend_options *o, int32_t band, int32_
     return count;
 }
 
+/* Triangles are padded with zero weights to whole vectors, the spectrum beyond its end with zeros. */
+static int32_t whole_vectors(int32_t count)
+{
+    return (count + 3) / 4 * 4;
+}
+
 static int32_t triangles_size(const kws_frontend_options *o)
 {
     int32_t total = 0, first;
     for (int32_t band = 0; band < o->bins; ++band) {
-        total += triangle_span(o, band, &first);
+        total += whole_vectors(triangle_span(o, band, &first));
     }
     return total;
 }
@@ -101,11 +108,12 @@ static void init_triangles(const kws_frontend_options *o, int32_t *first_bin, in
 {
     for (int32_t band = 0; band < o->bins; ++band) {
         triangle t = triangle_of(o, band);
-        bin_count[band] = triangle_span(o, band, &first_bin[band]);
+        int32_t inside = triangle_span(o, band, &first_bin[band]);
+        bin_count[band] = whole_vectors(inside);
         for (int32_t i = 0; i < bin_count[band]; ++i) {
             double hz = bin_hz(o, first_bin[band] + i);
             double rising = (hz - t.left) / (t.centre - t.left), falling = (t.right - hz) / (t.right - t.centre);
-            *triangles++ = (float)(rising < falling ? rising : falling);
+            *triangles++ = i < inside ? (float)(rising < falling ? rising : falling) : 0.0f;
         }
     }
 }
@@ -154,10 +162,15 @@ void kws_frontend_init(kws_frontend *frontend, const kws_frontend_options *optio
                                .dct = dct};
 }
 
-/* Scratch of one frame: the windowed signal [n_fft], the transform's arrays, the power spectrum, the log energies. */
+/* Scratch of one frame: the transform's arrays, the padded power spectrum, the log energies. */
+static int32_t power_size(const kws_frontend_options *o)
+{
+    return o->n_fft / 2 + 1 + 3;
+}
+
 static size_t scratch_floats(const kws_frontend_options *o)
 {
-    return (size_t)o->n_fft + (size_t)kws_fft_scratch_size(o->n_fft) + (size_t)(o->n_fft / 2 + 1) + (size_t)o->bins;
+    return (size_t)kws_fft_scratch_size(o->n_fft) + (size_t)power_size(o) + (size_t)o->bins;
 }
 
 size_t kws_online_buffer_size(const kws_frontend *frontend)
@@ -172,6 +185,7 @@ void kws_online_init(kws_online *online, const kws_frontend *frontend, void *buf
     online->frontend = frontend;
     online->samples = take(&cursor, sizeof(float) * (size_t)frontend->options.window);
     online->scratch = take(&cursor, sizeof(float) * scratch_floats(&frontend->options));
+    memset(online->scratch, 0, sizeof(float) * scratch_floats(&frontend->options));
     kws_online_reset(online);
 }
 
@@ -215,19 +229,22 @@ int32_t kws_online_ready(const kws_online *online)
     return online->filled == online->frontend->options.window;
 }
 
-/* 10 log10(max(sum over the triangle, floor)) for every band; each sum in bin order. */
+/* 10 log10(max(sum over the triangle, floor)) for every band. Lane j adds the bins j, j + 4, j + 8 ... of the triangle; then
+ * (lane 0 + lane 2) + (lane 1 + lane 3). */
 static void log_mel(const kws_frontend *frontend, const float *power, float *energies)
 {
     const float *weight = frontend->triangles;
     for (int32_t band = 0; band < frontend->options.bins; ++band) {
         const float *bin = power + frontend->first_bin[band];
-        float sum = 0.0f;
-        for (int32_t i = 0; i < frontend->bin_count[band]; ++i) {
-            sum += *weight++ * bin[i];
+        kws_vec4 sums = vec4_splat(0.0f);
+        for (int32_t i = 0; i < frontend->bin_count[band]; i += 4, weight += 4) {
+            sums += vec4_load(weight) * vec4_load(bin + i);
         }
-        sum = sum > frontend->options.floor ? sum : frontend->options.floor;
-        energies[band] = (float)(10.0 / 2.30258509299404568402 * kws_log((double)sum));
+        kws_vec4 pairs = sums + VEC4_SHUFFLE(sums, sums, 2, 3, 0, 1);
+        float sum = pairs[0] + pairs[1];
+        energies[band] = sum > frontend->options.floor ? sum : frontend->options.floor;
     }
+    kws_decibels(energies, frontend->options.bins);
 }
 
 static void cepstrum(const kws_frontend *frontend, const float *energies, float *frame)
@@ -255,13 +272,8 @@ void kws_online_take(kws_online *online, float *frame)
 {
     const kws_frontend *frontend = online->frontend;
     const kws_frontend_options *o = &frontend->options;
-    float *signal = online->scratch, *fft_scratch = signal + o->n_fft;
-    float *power = fft_scratch + kws_fft_scratch_size(o->n_fft), *energies = power + o->n_fft / 2 + 1;
-    for (int32_t i = 0; i < o->window; ++i) {
-        signal[i] = online->samples[i] * frontend->window[i];
-    }
-    memset(signal + o->window, 0, sizeof(float) * (size_t)(o->n_fft - o->window));
-    kws_fft_power(o->n_fft, frontend->fft, signal, fft_scratch, power);
+    float *power = online->scratch + kws_fft_scratch_size(o->n_fft), *energies = power + power_size(o);
+    kws_fft_power(o->n_fft, frontend->fft, online->samples, frontend->window, o->window, online->scratch, power);
     if (o->n_mfcc > 0) {
         log_mel(frontend, power, energies);
         cepstrum(frontend, energies, frame);
@@ -275,9 +287,11 @@ void kws_frontend_quantize(const kws_frontend *frontend, const float *frame, int
 {
     /* Adding and taking off 1.5 * 2^23 rounds to the nearest integer, ties to even, in the default rounding mode. */
     const float round_magic = 12582912.0f;
+    const float offset = frontend->options.offset, inverse_step = frontend->inverse_step;
     for (int32_t i = 0; i < frontend->width; ++i) {
-        float scaled = (frame[i] - frontend->options.offset) * frontend->inverse_step;
-        scaled = scaled < -127.0f ? -127.0f : scaled > 127.0f ? 127.0f : scaled;
+        float scaled = (frame[i] - offset) * inverse_step;
+        scaled = scaled < -127.0f ? -127.0f : scaled;
+        scaled = scaled > 127.0f ? 127.0f : scaled;
         q[i] = (int8_t)((scaled + round_magic) - round_magic);
     }
 }

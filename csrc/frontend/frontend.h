@@ -35,7 +35,7 @@ typedef struct {
     float inverse_step;
     const float *window, *fft;  /* [window], twiddles */
     const int32_t *first_bin;   /* [bins] first FFT bin of each triangle */
-    const int32_t *bin_count;   /* [bins] */
+    const int32_t *bin_count;   /* [bins] multiples of four, the last weights zero */
     const float *triangles;     /* the weights of all triangles, one after the other */
     const float *dct;           /* [n_mfcc][bins] */
 } kws_frontend;

@@ -15,8 +15,12 @@
  *     LDR q            3, 1 a cycle           3, 1         5, 1
  *     (from llvm's scheduling models; a model, not a measurement)
  *
- * A tile is 4 rows x 4 blocks of 16 outputs: 16 counters, 4 tables, 8 nibble registers, so a table loaded once serves
- * 64 outputs, and a weight loaded once serves 4 rows.
+ * Tiles, by instructions for 8 inputs x 16 outputs x 1 row (6 of them are the lookups', the rest is shared or overhead):
+ *
+ *     4 rows x 4 blocks of 16 outputs    6.1    16 counters, 2 tables, 8 nibble registers; a table serves 64 outputs
+ *     8 rows x 2 blocks                  6.6    for layers of 32 outputs, whose patches are many rows
+ *     1 row x 8 blocks                   7.9    for one new step of a causal network: all shared is a table for 128 outputs
+ *     1 row x 4 blocks                   8.5
  *
  * Overflow: a lookup is at most 12 (4 inputs x (2 + 1)); a byte counter takes 20 lookups, 240, between widenings:
  * 10 weight bytes = 80 inputs. The 16-bit sums hold 2 * 3 * KWS_MAX_INPUTS / 2 = 24,576 mismatches.
@@ -26,14 +30,34 @@
 
 #include "declare.h"
 
-enum { BYTES_BETWEEN_WIDENINGS = 10 };
+/* The order of the source is meant: gcc's first scheduler brings loads forward until registers run out, and spills. */
+#if !defined(__clang__)
+#pragma GCC optimize("no-schedule-insns")
+#endif
+
+enum { BYTES_BETWEEN_WIDENINGS = 10, MOST_ROWS = 8, MOST_BLOCKS = 8 };
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* Mismatch counters of a chunk of at most 10 weight bytes; `rows` and `blocks` are constants after inlining. */
-INLINE void count_chunk(const uint8_t (*table)[16], const uint8_t *codes, int32_t code_stride, const uint8_t *weights,
-                        int32_t block_stride, int32_t bytes, const int32_t rows, const int32_t blocks,
-                        uint8x16_t counter[4][4])
+/* What a tile reads and writes; `rows` and `blocks` of the functions below are constants after inlining. */
+typedef struct {
+    const uint8x16_t *table;
+    const uint8_t *codes, *weights;
+    int16_t *sums;
+    int32_t code_stride, block_stride, padded;
+} tile_place;
+
+/* Row `code` of the table, in one instruction: compilers shift apart. */
+INLINE uint8x16_t table_row(const uint8x16_t *table, uint32_t code)
+{
+    uint8x16_t row;
+    __asm__("ldr %q0, [%1, %w2, uxtw #4]" : "=w"(row) : "r"(table), "r"(code));
+    return row;
+}
+
+/* Mismatch counters of a chunk of at most 10 weight bytes. */
+INLINE void count_chunk(const tile_place *at, int32_t bytes, const int32_t rows, const int32_t blocks,
+                        uint8x16_t counter[MOST_ROWS][MOST_BLOCKS])
 {
     const uint8x16_t nibble = vdupq_n_u8(15);
     for (int32_t r = 0; r < rows; ++r) {
@@ -42,83 +66,214 @@ INLINE void count_chunk(const uint8_t (*table)[16], const uint8_t *codes, int32_
         }
     }
     for (int32_t i = 0; i < bytes; ++i) {
-        uint8x16_t low[4], high[4];
+        uint8x16_t low[MOST_BLOCKS], high[MOST_BLOCKS];
         for (int32_t b = 0; b < blocks; ++b) {
-            uint8x16_t w = vld1q_u8(weights + b * block_stride + 16 * i);
+            uint8x16_t w = vld1q_u8(at->weights + b * at->block_stride + 16 * i);
             low[b] = vandq_u8(w, nibble);
             high[b] = vshrq_n_u8(w, 4);
         }
         for (int32_t r = 0; r < rows; ++r) {
-            const uint8_t *code = codes + r * code_stride + 2 * i;
-            uint8x16_t first = vld1q_u8(table[code[0]]), second = vld1q_u8(table[code[1]]);
+            const uint8_t *code = at->codes + r * at->code_stride + 2 * i;
+            uint8x16_t first = table_row(at->table, code[0]), second = table_row(at->table, code[1]);
             for (int32_t b = 0; b < blocks; ++b) {
                 counter[r][b] = vaddq_u8(counter[r][b], vqtbl1q_u8(first, low[b]));
-            }
-            for (int32_t b = 0; b < blocks; ++b) {
                 counter[r][b] = vaddq_u8(counter[r][b], vqtbl1q_u8(second, high[b]));
             }
         }
     }
 }
 
-/* sums[r][b][0..15] -= 2 * counters. */
-INLINE void widen(uint8x16_t counter[4][4], const int32_t rows, const int32_t blocks, int16_t *sums, int32_t padded)
+/* The two tiles that take almost all of the time, scheduled by hand: on cores that issue in order a lookup's add must not
+ * follow at once, and compilers either wait there or spill.
+ *
+ * 4 rows x 4 blocks. v0-v15 counters (row r, block b: 4r + b), v16-v19 low and v20-v23 high nibbles of the blocks,
+ * v24-v26 table rows in turns, v27-v30 lookups in flight, v31 the nibble mask. A step is a lookup and the add of the
+ * lookup three steps before, which at the start is one of zeros. Table rows are loaded a row of the tile ahead; weights
+ * and codes of the next byte at the end of the loop, of the last byte once more when there is none. */
+#define LOOKUP(t, table, nibbles) "tbl v" #t ".16b, {v" #table ".16b}, v" #nibbles ".16b\n"
+#define COUNT(counter, t) "add v" #counter ".16b, v" #counter ".16b, v" #t ".16b\n"
+#define STEP(t, table, nibbles, counter, earlier) LOOKUP(t, table, nibbles) COUNT(counter, earlier)
+#define CODE(to, row, byte) "ldrb " to ", [%[codes" #row "], %[at" #byte "]]\n"
+#define TABLE(to, code) "ldr q" #to ", [%[table], " code ", uxtw #4]\n"
+#define WEIGHTS(to, block) "ldr q" #to ", [%[weights" #block "], %[at]]\n"
+#define HIGH(to, from) "ushr v" #to ".16b, v" #from ".16b, #4\n"
+#define LOW(to, from) "and v" #to ".16b, v" #from ".16b, v31.16b\n"
+#define ZERO(v) "movi v" #v ".16b, #0\n"
+#define STORE(v, offset) "str q" #v ", [%[counters], #" #offset "]\n"
+
+#define ROW(first, second, c0, c1, c2, c3, p1, p2, p3, a, b, c, d, e, f, g)                                            \
+    STEP(27, first, 16, p1, 28) a STEP(28, first, 17, p2, 29) b STEP(29, first, 18, p3, 30) c                          \
+    STEP(30, first, 19, c0, 27) d STEP(27, second, 20, c1, 28) STEP(28, second, 21, c2, 29) e                          \
+    STEP(29, second, 22, c3, 30) f STEP(30, second, 23, c0, 27) g
+
+INLINE void count_4_rows_4_blocks(const tile_place *place, int64_t bytes, uint8x16_t counter[MOST_ROWS][MOST_BLOCKS])
+{
+    const uint8_t *c = place->codes, *w = place->weights;
+    int64_t at = 0, at0 = 0, at1 = 1, one = 1;
+    __asm__ volatile(
+        ZERO(0) ZERO(1) ZERO(2) ZERO(3) ZERO(4) ZERO(5) ZERO(6) ZERO(7) ZERO(8) ZERO(9) ZERO(10) ZERO(11) ZERO(12)
+        ZERO(13) ZERO(14) ZERO(15) ZERO(28) ZERO(29) ZERO(30) "movi v31.16b, #15\n"
+        CODE("w9", 0, 0) CODE("w10", 0, 1) WEIGHTS(16, 0) WEIGHTS(17, 1) WEIGHTS(18, 2) WEIGHTS(19, 3)
+        TABLE(24, "w9") TABLE(25, "w10")
+        HIGH(20, 16) HIGH(21, 17) HIGH(22, 18) HIGH(23, 19) LOW(16, 16) LOW(17, 17) LOW(18, 18) LOW(19, 19)
+        "1:\n"
+        ROW(24, 25, 0, 1, 2, 3, 13, 14, 15,
+            CODE("w9", 1, 0), CODE("w10", 1, 1), TABLE(26, "w9"), , TABLE(24, "w10"), , )
+        ROW(26, 24, 4, 5, 6, 7, 1, 2, 3,
+            CODE("w9", 2, 0), CODE("w10", 2, 1), TABLE(25, "w9"), , TABLE(26, "w10"), , )
+        ROW(25, 26, 8, 9, 10, 11, 5, 6, 7,
+            CODE("w9", 3, 0), CODE("w10", 3, 1), TABLE(24, "w9"), , TABLE(25, "w10"), , )
+        ROW(24, 25, 12, 13, 14, 15, 9, 10, 11,
+            "subs %[bytes], %[bytes], #1\n", "csel %[one], %[one], xzr, ne\n",
+            "add %[at0], %[at0], %[one], lsl #1\n add %[at1], %[at1], %[one], lsl #1\n",
+            "add %[at], %[at], %[one], lsl #4\n" CODE("w9", 0, 0) CODE("w10", 0, 1),
+            WEIGHTS(16, 0) TABLE(24, "w9"), WEIGHTS(17, 1), WEIGHTS(18, 2))
+        WEIGHTS(19, 3) TABLE(25, "w10")
+        HIGH(20, 16) HIGH(21, 17) HIGH(22, 18) HIGH(23, 19) LOW(16, 16) LOW(17, 17) LOW(18, 18) LOW(19, 19)
+        "b.ne 1b\n"
+        COUNT(13, 28) COUNT(14, 29) COUNT(15, 30)
+        STORE(0, 0) STORE(1, 16) STORE(2, 32) STORE(3, 48) STORE(4, 128) STORE(5, 144) STORE(6, 160) STORE(7, 176)
+        STORE(8, 256) STORE(9, 272) STORE(10, 288) STORE(11, 304) STORE(12, 384) STORE(13, 400) STORE(14, 416)
+        STORE(15, 432)
+        : [bytes] "+r"(bytes), [at] "+r"(at), [at0] "+r"(at0), [at1] "+r"(at1), [one] "+r"(one)
+        : [table] "r"(place->table), [counters] "r"(counter), [weights0] "r"(w), [weights1] "r"(w + place->block_stride),
+          [weights2] "r"(w + 2 * place->block_stride), [weights3] "r"(w + 3 * place->block_stride), [codes0] "r"(c),
+          [codes1] "r"(c + place->code_stride), [codes2] "r"(c + 2 * place->code_stride),
+          [codes3] "r"(c + 3 * place->code_stride)
+        : "memory", "cc", "x9", "x10", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12",
+          "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28",
+          "v29", "v30", "v31");
+}
+
+/* 1 row x 8 blocks. v0-v7 counters, v8-v15 the blocks' weights of this byte or, once used, of the next; their nibbles in
+ * v16, v18 and v17, v19 in turns, lookups in v20, v22 and v21, v23; v24 and v25 the table rows, v31 the nibble mask. For each
+ * block: the nibbles of the next block, both lookups, and the adds of the block before, apart from each other. */
+#define BLOCK(low, high, t0, t1, next_low, next_high, next, previous, u0, u1, load)                                    \
+    LOW(next_low, next) COUNT(previous, u0) HIGH(next_high, next) LOOKUP(t0, 24, low) load LOOKUP(t1, 25, high)        \
+    COUNT(previous, u1)
+
+INLINE void count_1_row_8_blocks(const tile_place *place, int64_t bytes, uint8x16_t counter[MOST_ROWS][MOST_BLOCKS])
+{
+    const uint8_t *w = place->weights;
+    int64_t stride = place->block_stride, at = 0, at0 = 0, at1 = 1, one = 1;
+    __asm__ volatile(
+        ZERO(0) ZERO(1) ZERO(2) ZERO(3) ZERO(4) ZERO(5) ZERO(6) ZERO(7) ZERO(21) ZERO(23) "movi v31.16b, #15\n"
+        CODE("w9", 0, 0) CODE("w10", 0, 1) WEIGHTS(8, 0) WEIGHTS(9, 1) WEIGHTS(10, 2) WEIGHTS(11, 3) WEIGHTS(12, 4)
+        WEIGHTS(13, 5) WEIGHTS(14, 6) WEIGHTS(15, 7) TABLE(24, "w9") TABLE(25, "w10") LOW(16, 8) HIGH(18, 8)
+        "1:\n"
+        BLOCK(16, 18, 20, 22, 17, 19, 9, 7, 21, 23,
+              "subs %[bytes], %[bytes], #1\n csel %[one], %[one], xzr, ne\n add %[at], %[at], %[one], lsl #4\n")
+        BLOCK(17, 19, 21, 23, 16, 18, 10, 0, 20, 22,
+              "add %[at0], %[at0], %[one], lsl #1\n add %[at1], %[at1], %[one], lsl #1\n" WEIGHTS(8, 0))
+        BLOCK(16, 18, 20, 22, 17, 19, 11, 1, 21, 23, CODE("w9", 0, 0) WEIGHTS(9, 1))
+        BLOCK(17, 19, 21, 23, 16, 18, 12, 2, 20, 22, CODE("w10", 0, 1) WEIGHTS(10, 2))
+        BLOCK(16, 18, 20, 22, 17, 19, 13, 3, 21, 23, WEIGHTS(11, 3))
+        BLOCK(17, 19, 21, 23, 16, 18, 14, 4, 20, 22, WEIGHTS(12, 4))
+        BLOCK(16, 18, 20, 22, 17, 19, 15, 5, 21, 23, WEIGHTS(13, 5))
+        BLOCK(17, 19, 21, 23, 16, 18, 8, 6, 20, 22, WEIGHTS(14, 6) WEIGHTS(15, 7))
+        TABLE(24, "w9") TABLE(25, "w10")
+        "b.ne 1b\n"
+        COUNT(7, 21) COUNT(7, 23)
+        STORE(0, 0) STORE(1, 16) STORE(2, 32) STORE(3, 48) STORE(4, 64) STORE(5, 80) STORE(6, 96) STORE(7, 112)
+        : [bytes] "+r"(bytes), [at] "+r"(at), [at0] "+r"(at0), [at1] "+r"(at1), [one] "+r"(one)
+        : [table] "r"(place->table), [counters] "r"(counter), [codes0] "r"(place->codes), [weights0] "r"(w),
+          [weights1] "r"(w + stride), [weights2] "r"(w + 2 * stride), [weights3] "r"(w + 3 * stride),
+          [weights4] "r"(w + 4 * stride), [weights5] "r"(w + 5 * stride), [weights6] "r"(w + 6 * stride),
+          [weights7] "r"(w + 7 * stride)
+        : "memory", "cc", "x9", "x10", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12",
+          "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v31");
+}
+
+INLINE void count(const tile_place *at, int32_t bytes, const int32_t rows, const int32_t blocks,
+                  uint8x16_t counter[MOST_ROWS][MOST_BLOCKS])
+{
+    if (rows == 4 && blocks == 4) {
+        count_4_rows_4_blocks(at, bytes, counter);
+    } else if (rows == 1 && blocks == 8) {
+        count_1_row_8_blocks(at, bytes, counter);
+    } else {
+        count_chunk(at, bytes, rows, blocks, counter);
+    }
+}
+
+/* sums[r][b][0..15] = what they were, or `all` at first, - 2 * counters. */
+INLINE void widen(const tile_place *at, uint8x16_t counter[MOST_ROWS][MOST_BLOCKS], const int32_t rows,
+                  const int32_t blocks, const int32_t first, int16x8_t all)
 {
     for (int32_t r = 0; r < rows; ++r) {
         for (int32_t b = 0; b < blocks; ++b) {
-            int16_t *at = sums + r * padded + 16 * b;
+            int16_t *sums = at->sums + r * at->padded + 16 * b;
             uint8x16_t c = counter[r][b];
-            uint16x8_t twice_low = vshll_n_u8(vget_low_u8(c), 1), twice_high = vshll_high_n_u8(c, 1);
-            vst1q_s16(at, vsubq_s16(vld1q_s16(at), vreinterpretq_s16_u16(twice_low)));
-            vst1q_s16(at + 8, vsubq_s16(vld1q_s16(at + 8), vreinterpretq_s16_u16(twice_high)));
+            int16x8_t twice_low = vreinterpretq_s16_u16(vshll_n_u8(vget_low_u8(c), 1));
+            int16x8_t twice_high = vreinterpretq_s16_u16(vshll_high_n_u8(c, 1));
+            vst1q_s16(sums, vsubq_s16(first ? all : vld1q_s16(sums), twice_low));
+            vst1q_s16(sums + 8, vsubq_s16(first ? all : vld1q_s16(sums + 8), twice_high));
         }
     }
 }
 
-INLINE void tile(const kws_bgemm_args *args, const uint8_t *codes, int32_t block, const int32_t rows,
+INLINE int32_t next_chunk(int32_t bytes) { return bytes < BYTES_BETWEEN_WIDENINGS ? bytes : BYTES_BETWEEN_WIDENINGS; }
+
+INLINE void tile(const kws_bgemm_args *args, const uint8_t *codes, int32_t row, int32_t block, const int32_t rows,
                  const int32_t blocks, int16_t *sums)
 {
-    const uint8_t(*table)[16] = args->planes == 2 ? kws_mismatch_two : kws_mismatch_one;
     int32_t bytes = kws_weight_bytes(args->inputs), padded = kws_padded_outputs(args->outputs);
-    const uint8_t *weights = args->weights + block * bytes * 16;
+    tile_place at = {(const uint8x16_t *)(const void *)(args->planes == 2 ? kws_mismatch_two : kws_mismatch_one),
+                     codes + row * 2 * bytes, args->weights + block * bytes * 16, sums + row * padded + 16 * block,
+                     2 * bytes, 16 * bytes, padded};
     const int16x8_t all = vdupq_n_s16((int16_t)((args->planes == 2 ? 3 : 1) * args->inputs));
-    sums += 16 * block;
-    for (int32_t r = 0; r < rows; ++r) {
-        for (int32_t half = 0; half < 2 * blocks; ++half) {
-            vst1q_s16(sums + r * padded + 8 * half, all);
-        }
-    }
-    for (int32_t i = 0; i < bytes; i += BYTES_BETWEEN_WIDENINGS) {
-        int32_t count = bytes - i < BYTES_BETWEEN_WIDENINGS ? bytes - i : BYTES_BETWEEN_WIDENINGS;
-        uint8x16_t counter[4][4];
-        count_chunk(table, codes + 2 * i, 2 * bytes, weights + 16 * i, 16 * bytes, count, rows, blocks, counter);
-        widen(counter, rows, blocks, sums, padded);
+    uint8x16_t counter[MOST_ROWS][MOST_BLOCKS];
+    int32_t taken = next_chunk(bytes);
+    count(&at, taken, rows, blocks, counter);
+    widen(&at, counter, rows, blocks, 1, all);
+    for (bytes -= taken; bytes > 0; bytes -= taken) {
+        at.codes += 2 * taken;
+        at.weights += 16 * taken;
+        taken = next_chunk(bytes);
+        count(&at, taken, rows, blocks, counter);
+        widen(&at, counter, rows, blocks, 0, all);
     }
 }
 
-/* All blocks of 16 outputs for a tile of rows: four at a time, then one. */
-INLINE void row_tile(const kws_bgemm_args *args, const uint8_t *codes, const int32_t rows, int16_t *sums)
+/* Blocks `block` to `end` of one row. */
+static void one_row(const kws_bgemm_args *args, const uint8_t *codes, int32_t row, int32_t block, int32_t end,
+                    int16_t *sums)
 {
-    int32_t blocks = kws_padded_outputs(args->outputs) / 16, block = 0;
-    for (; block + 4 <= blocks; block += 4) {
-        tile(args, codes, block, rows, 4, sums);
+    for (; block + 8 <= end; block += 8) {
+        tile(args, codes, row, block, 1, 8, sums);
     }
-    for (; block + 2 <= blocks; block += 2) {
-        tile(args, codes, block, rows, 2, sums);
+    for (; block + 4 <= end; block += 4) {
+        tile(args, codes, row, block, 1, 4, sums);
     }
-    if (block < blocks) {
-        tile(args, codes, block, rows, 1, sums);
+    for (; block < end; ++block) {
+        tile(args, codes, row, block, 1, 1, sums);
     }
 }
 
+/* Four blocks at a time for four rows, what is left of them two at a time for eight rows; then single rows. */
 void kws_bgemm_neon(const kws_bgemm_args *args, const uint8_t *codes, int32_t rows, int16_t *sums)
 {
-    int32_t code_bytes = kws_code_bytes(args->inputs), padded = kws_padded_outputs(args->outputs), row = 0;
+    int32_t blocks = kws_padded_outputs(args->outputs) / 16, wide = blocks / 4 * 4, row = 0;
     for (; row + 4 <= rows; row += 4) {
-        row_tile(args, codes + row * code_bytes, 4, sums + row * padded);
+        for (int32_t block = 0; block < wide; block += 4) {
+            tile(args, codes, row, block, 4, 4, sums);
+        }
     }
     for (; row < rows; ++row) {
-        row_tile(args, codes + row * code_bytes, 1, sums + row * padded);
+        one_row(args, codes, row, 0, wide, sums);
+    }
+    row = 0;
+    for (; wide < blocks && row + 8 <= rows; row += 8) {
+        int32_t block = wide;
+        for (; block + 2 <= blocks; block += 2) {
+            tile(args, codes, row, block, 8, 2, sums);
+        }
+        if (block < blocks) {
+            tile(args, codes, row, block, 8, 1, sums);
+        }
+    }
+    for (; wide < blocks && row < rows; ++row) {
+        one_row(args, codes, row, wide, blocks, sums);
     }
 }
 

@@ -1,17 +1,16 @@
-"""Counts the instructions that kwsrt executes on an emulated Cortex-A53, function by function.
+"""Counts the instructions of every kernel of csrc on an emulated Cortex-A53.
 
-    ARM_ROOT=... python -m tools.bench.instructions            the table (see README.md for ARM_ROOT)
-    ARM_ROOT=... python -m tools.bench.instructions --check    fails where a kernel got more than 2 % slower
-    ARM_ROOT=... python -m tools.bench.instructions --write    a new baseline, instructions.json beside this file
+    python -m tools.bench.instructions              the table, and what a decision and a second of audio add up to
+    python -m tools.bench.instructions --check      fails where a kernel got more than 2 % slower than instructions.json
+    python -m tools.bench.instructions --write      a new instructions.json
 
-QEMU writes a line for every instruction inside the functions of kwsrt's C and Cython code; the lines are counted. The
-numbers are exact and repeat to the last instruction, on any host; they are instructions, not cycles. What is counted is
-one call of each workload below, by the wheel in $ARM_ROOT/site64.
+kernel_calls.c, built with the wheel's flags, calls each kernel once at the shapes of the bundled network, for a window of
+eight steps and for one step of a causal network. QEMU writes a line for every instruction inside csrc's functions, and
+the lines are counted: exact, and the same on any host with the same compiler. Instructions are not cycles. Needs
+gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user-static (Debian).
 """
 import argparse
-import bisect
 import json
-import os
 import re
 import subprocess
 import sys
@@ -20,154 +19,113 @@ from collections import Counter
 from pathlib import Path
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 BASELINE = HERE / "instructions.json"
-#: of a function's count, that a change may add
+COMPILER = "aarch64-linux-gnu-gcc"
+#: what setup.py compiles csrc with
+FLAGS = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-g0"]
+#: of a count, that a change may add without anyone being asked
 TOLERANCE = 0.02
-#: smaller functions may change by so many instructions
-SLACK = 50
-MODULES = ("frontend", "layers", "network")
-# Functions of csrc, and those of the modules that run without Python (Cython's names for cdef functions).
-COUNTED = re.compile(r"^(kws_\w+|__pyx_f_5kwsrt_\w+|[a-z]\w*)(\.\w+)*$")
-# What Cython and the C runtime bring along, and set-up that happens once.
-LEFT_OUT = re.compile(r"^(__pyx_f_5kwsrt_7network_7Network_(workspace|kept)|_?_?Pyx|pyx|cstring|frame_dummy|call_weak_fn|"
-                      r"deregister_tm_clones|register_tm_clones|kws_(frontend_init|fft_init|cos_turns|sin_turns)|"
-                      r"bufferinfo|init_|triangle|cos_octant|sin_octant|unellipsify)")
-SEPARATOR = "kws_isa_name"
-
-# Runs inside the emulated Python: one call of each workload, with a call of the separator before it.
-WORK = """
-import sys
-import numpy as np
-import kwsrt.format
-from kwsrt.layers import Kernels, available_isas
-from kwsrt.frontend import FrontEnd
-from kwsrt.network import Network
-from kwsrt.model import Model
-
-for module in {modules!r}:
-    path = sys.modules["kwsrt." + module].__file__
-    base = min(int(line.split("-")[0], 16) for line in open("/proc/self/maps") if line.rstrip().endswith(path))
-    print(module, path, base)
-for path in sys.argv[1:]:
-    model = Model(kwsrt.format.read(path))
-    sound = kwsrt.format.verification_audio(2 * model.window)
-    frames = model.frontend.quantized(sound)
-    window = frames[None, :model.network.frames]
-    ends = sound[:model.frontend.window]
-    model.frontend.quantized(ends)
-    print("workload", "frame")
-    available_isas()
-    model.frontend.quantized(ends)
-    for level in model.thin_levels:
-        print("workload", "window", level)
-        available_isas()
-        model.network.run(window, level)
-available_isas()
-print("done")
-"""
+#: frames and decisions in a second of audio: hops of 480 samples, a causal network decides every four of them
+FRAMES, STEPS = 16000 / 480, 16000 / 1920
+#: what all levels share, and how often each block's work is done, by the first word of a call
+STEM = ("widen", "conv1", "staircase 16x16", "patches", "conv2", "staircase 8x32", "fc1", "affine 128", "levels", "to_int8",
+        "dense", "softmax")
+BLOCK = ("memory", "affine_codes", "expand", "staircase 256", "project", "affine_levels")
+LEVELS = {"full": 8, "half": 4, "quarter": 2}
 
 
-def emulate(root: Path, models: list[Path], folder: Path, trace: str | None) -> tuple[list[str], Path]:
-    """What the workloads print, and QEMU's log of the address ranges in `trace`."""
-    log, script = folder / "log", folder / "work.py"
-    script.write_text(WORK.format(modules=MODULES))
-    options = ["-singlestep", "-d", "nochain,exec", "-dfilter", trace, "-D", str(log)] if trace else []
-    # An environment of its own, and no randomised addresses: the modules then lie where they lay in the run before.
-    command = ["setarch", "-R", "env", "-i", "PATH=/usr/bin:/bin", "qemu-aarch64-static", "-cpu", "cortex-a53", *options,
-               "-L", str(root / "sys64"), "-E", f"PYTHONHOME={root}/sys64/usr", "-E", f"PYTHONPATH={root}/site64",
-               "-E", "PYTHONHASHSEED=0", "-E", "PYTHONDONTWRITEBYTECODE=1",
-               str(root / "sys64/usr/bin/python3.11"), str(script), *map(str, models)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode or not done.stdout.endswith("done\n"):
-        raise SystemExit(f"the emulated Python failed:\n{done.stdout}{done.stderr}")
-    return done.stdout.splitlines(), log
+def build(folder: Path) -> Path:
+    """The program, linked statically."""
+    program = folder / "kernel_calls"
+    sources = [HERE / "kernel_calls.c", *sorted((ROOT / "csrc").rglob("*.c"))]
+    subprocess.run([COMPILER, *FLAGS, "-static", "-I", str(ROOT / "csrc"), *map(str, sources), "-o", str(program)],
+                   check=True)
+    return program
 
 
-def functions(module: Path, base: int) -> list[tuple[int, int, str]]:
-    """Start, end and name of each function of a module that is counted, where it lies in memory."""
-    listed = subprocess.run(["aarch64-linux-gnu-nm", "-S", str(module)], capture_output=True, text=True, check=True)
+def functions(program: Path) -> list[tuple[int, int, str]]:
+    """Start, end and name of each of csrc's functions, in order; mark is among them."""
+    names = subprocess.run([COMPILER.replace("gcc", "nm"), "-S", "--line-numbers", str(program)], capture_output=True,
+                           text=True, check=True).stdout
     found = []
-    for line in listed.stdout.splitlines():
+    for line in names.splitlines():
         parts = line.split()
-        if len(parts) == 4 and parts[2] in "tT" and COUNTED.match(parts[3]) and not LEFT_OUT.match(parts[3]):
-            start = base + int(parts[0], 16)
-            found.append((start, start + int(parts[1], 16), re.sub(r"^__pyx_f_5kwsrt_\d+", "", parts[3].split(".")[0])))
-    return found
+        if len(parts) >= 4 and parts[2] in "tT" and (parts[3].startswith("kws_") or parts[3] in _static_functions()):
+            start = int(parts[0], 16)
+            found.append((start, start + int(parts[1], 16), parts[3]))
+    return sorted(found)
 
 
-def count(root: Path, models: list[Path]) -> dict[str, dict[str, int]]:
-    """{workload: {function: instructions}}, the workloads of each model in turn."""
+def _static_functions() -> set[str]:
+    """Names of all functions that csrc and kernel_calls.c define without a prefix."""
+    names = {"mark"}
+    for source in (ROOT / "csrc").rglob("*.[ch]"):
+        names |= set(re.findall(r"^(?:static |INLINE )[^;={]*?\b(\w+)\(", source.read_text(), re.MULTILINE))
+    return names | {f"{name}{suffix}" for name in names for suffix in (".constprop.0", ".isra.0", ".part.0")}
+
+
+def count(isa: str = "neon") -> dict[str, int]:
+    """Instructions by call: "expand bgemm 128x256|window" or "...|step"."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        printed, _ = emulate(root, models, folder, None)
-        spans = sorted(span for line in printed[:len(MODULES)] for _, path, base in [line.split()]
-                       for span in functions(Path(path), int(base)))
-        trace = ",".join(f"{start:#x}..{end - 1:#x}" for start, end, _ in spans)
-        printed, log = emulate(root, models, folder, trace)
-        workloads = [" ".join(line.split()[1:]) for line in printed if line.startswith("workload")]
-        return dict(zip(_names(workloads, models), _segments(log, spans), strict=True))
+        program, log = build(folder), folder / "log"
+        spans = functions(program)
+        ranges = ",".join(f"{start:#x}..{end - 1:#x}" for start, end, _ in spans)
+        command = ["qemu-aarch64-static", "-cpu", "cortex-a53", "-singlestep", "-d", "nochain,exec", "-dfilter", ranges,
+                   "-D", str(log), str(program), isa]
+        printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")[:-1]
+        start, end = next((start, end) for start, end, name in spans if name == "mark")
+        counts: Counter[str] = Counter()
+        call, inside = -1, False
+        with log.open("rb") as lines:
+            for line in lines:
+                match = re.match(rb"Trace \d+: 0x[0-9a-f]+ \[[0-9a-f]+/([0-9a-f]+)/", line)
+                if not match:
+                    continue
+                marked = start <= int(match[1], 16) < end
+                call += marked and not inside
+                inside = marked
+                if not marked and 0 <= call < len(printed):
+                    counts[printed[call]] += 1
+        return {name: counts[name] for name in printed}
 
 
-def _names(workloads: list[str], models: list[Path]) -> list[str]:
-    each = len(workloads) // len(models)
-    return [f"{models[i // each].stem} {workload}" for i, workload in enumerate(workloads)]
+def decision(counts: dict[str, int], level: str, rows: str) -> int:
+    """Kernels of one decision, without the front end: of a "window", or the new "step" of a causal network."""
+    stem = sum(number for name, number in counts.items() if name.startswith(STEM) and name.endswith(rows))
+    block = sum(number for name, number in counts.items() if name.startswith(BLOCK) and name.endswith(rows))
+    return stem + LEVELS[level] * block
 
 
-def _segments(log: Path, spans: list[tuple[int, int, str]]) -> list[dict[str, int]]:
-    """The counts between the separators, by function."""
-    starts = [start for start, _, _ in spans]
-    segments: list[Counter[str]] = []
-    separated = False
-    address = re.compile(rb"^Trace \d+: 0x[0-9a-f]+ \[[0-9a-f]+/([0-9a-f]+)/")
-    with log.open("rb") as lines:
-        for line in lines:
-            match = address.match(line)
-            if not match:
-                continue
-            pc = int(match[1], 16)
-            _, end, name = spans[bisect.bisect_right(starts, pc) - 1]
-            if name == SEPARATOR:
-                separated = True
-                continue
-            if separated:
-                segments.append(Counter())
-                separated = False
-            if segments and pc < end:
-                segments[-1][name] += 1
-    return [dict(sorted(segment.items(), key=lambda item: -item[1])) for segment in segments]
-
-
-def slower(counts: dict[str, dict[str, int]], baseline: dict[str, dict[str, int]]) -> list[str]:
-    """What takes more than TOLERANCE beyond the baseline: a workload, or a function of it."""
-    found = []
-    for workload, was in baseline.items():
-        now = counts.get(workload, {})
-        pairs = [("all of it", sum(was.values()), sum(now.values()))]
-        pairs += [(name, was.get(name, 0), instructions) for name, instructions in now.items() if name in was]
-        found += [f"{workload}: {name} {before:,} -> {after:,} instructions ({after / before - 1:+.1%})"
-                  for name, before, after in pairs if after > before * (1 + TOLERANCE) + SLACK]
-        if not now:
-            found.append(f"{workload}: not measured any more")
-    return found
+def slower(counts: dict[str, int], baseline: dict[str, int]) -> list[str]:
+    """One line for every call that takes more than TOLERANCE beyond the baseline, or is gone."""
+    lines = [f"{name}: {before:,} -> {counts[name]:,} instructions ({counts[name] / before - 1:+.1%})"
+             for name, before in baseline.items() if name in counts and counts[name] > before * (1 + TOLERANCE)]
+    return lines + [f"{name}: not counted any more" for name in baseline if name not in counts]
 
 
 def main() -> int:
     """0; 1 where --check finds something slower."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", type=Path, default=sorted((HERE.parents[1] / "models").glob("*.kws")))
-    parser.add_argument("--check", action="store_true", help="fail where it is slower than the baseline")
+    parser.add_argument("--check", action="store_true", help="fail where a kernel is slower than the baseline")
     parser.add_argument("--write", action="store_true", help="write the baseline")
     arguments = parser.parse_args()
-    counts = count(Path(os.environ["ARM_ROOT"]).resolve(), [path.resolve() for path in arguments.models])
+    counts = count()
     if arguments.write:
         BASELINE.write_text(json.dumps(counts, indent=1) + "\n")
-    for workload, segment in counts.items():
-        print(f"{workload}: {sum(segment.values()):,} instructions")
-        if not arguments.check:
-            for name, instructions in segment.items():
-                print(f"    {instructions:9,}  {name}")
+    width = max(map(len, counts)) - len("|window")
+    print(f"{'call':{width}}   window     step")
+    for name in counts:
+        if name.endswith("|window"):
+            kernel = name.removesuffix("|window")
+            print(f"{kernel:{width}} {counts[name]:8,} {counts[kernel + '|step']:8,}")
+    for level in LEVELS:
+        print(f"{level:{width}} {decision(counts, level, 'window'):8,} {decision(counts, level, 'step'):8,}")
+    second = FRAMES * counts["frame|step"] + STEPS * decision(counts, "full", "step")
+    print(f"a second of audio, causal, full, front end included: {second / 1e6:.2f} million instructions")
     problems = slower(counts, json.loads(BASELINE.read_text())) if arguments.check else []
-    print("\n".join(problems) if problems else "" if not arguments.check else "nothing slower than the baseline by 2 %")
+    print(*problems, sep="\n")
     return 1 if problems else 0
 
 
