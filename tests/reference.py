@@ -137,9 +137,9 @@ def classifier(weights, x, *, inverse_scale, a, b):
 
 
 def softmax(logits):
-    """float32 (classes,) -> float32 scores, computed in float64."""
+    """float32 (classes,) -> float32 scores; exponentials, their sum and its reciprocal in float64."""
     powers = np.exp(logits.astype(np.float64) - float(logits.max()))
-    return (powers / powers.sum()).astype(np.float32)
+    return (powers.astype(np.float32) * (1.0 / sum(powers.tolist()))).astype(np.float32)
 
 
 # --- the packed file -----------------------------------------------------------------------------------------------

@@ -14,9 +14,11 @@ sf = pytest.importorskip("soundfile", reason="training reads its clips with soun
 pytest.importorskip("scipy", reason="training changes the speed of clips with SciPy")
 
 import kwsrt  # noqa: E402
+from kwsrt import format as file_format  # noqa: E402
 from kwsrt.cli.eval import find_clips  # noqa: E402
 from kwsrt.evaluation import hear, summary  # noqa: E402
 from kwsrt.frontend import FrontEnd  # noqa: E402
+from tools import folding  # noqa: E402
 from tools.train import binarize, data, distil, evaluate, fused, measure, sampling, table, train  # noqa: E402
 from tools.train.network import Network, default_config, norm_act, remember  # noqa: E402
 
@@ -138,8 +140,23 @@ def test_bad_quantizer_is_refused():
 def test_int8_rounds_and_clips():
     x = torch.tensor([0.26, -0.24, 1000.0, -1000.0])
     assert binarize.quantize_int8(x, torch.tensor(0.5)).tolist() == [0.5, 0.0, 63.5, -63.5]
+
+
+def test_weights_of_the_ends():
     weight = torch.tensor([[1.27, -0.634], [0.0, 0.0]])
-    assert torch.allclose(binarize.int8_weight(weight), torch.tensor([[1.27, -0.63], [0.0, 0.0]]))
+    assert torch.allclose(binarize.classifier_weight(weight, 8), torch.tensor([[1.27, -0.63], [0.0, 0.0]]))
+    latent = torch.randn(6, 1000, generator=torch.Generator().manual_seed(1))
+    four_bits = binarize.classifier_weight(latent, 4)
+    for row in four_bits:
+        assert len(row.unique()) == 15
+    assert (four_bits - latent).square().mean() < 0.02
+    kernels = torch.randn(8, 1, 5, 5, generator=torch.Generator().manual_seed(2))
+    for row in binarize.input_weight(kernels).flatten(1):
+        # Whole numbers of one scale, int16 for every sum of them with int8 features.
+        scale, values, error = folding.multiples(row[None].double().numpy(), None)
+        assert error.max() < 1e-3
+        assert 200 < np.abs(values).sum() <= binarize.LARGEST_TOTAL == file_format.LARGEST_TOTAL
+        assert np.abs(values).max() == round(float(row.abs().max() / scale[0]))
 
 
 @pytest.mark.parametrize("planes", [0, 1, 2])

@@ -92,7 +92,7 @@ def split_int8(weight: Array, name: str, *, rebinarize: bool, notes: list[str],
     ConversionError : weights that are not (unless `rebinarize`).
     """
     flat = weight.reshape(len(weight), -1).astype(np.float64)
-    scale, values, error = _multiples(flat, total)
+    scale, values, error = multiples(flat, total)
     if error.max() > 1e-3:
         if not rebinarize:
             limit = "" if total is None else f" whose magnitudes sum up to {total} at most"
@@ -102,7 +102,7 @@ def split_int8(weight: Array, name: str, *, rebinarize: bool, notes: list[str],
     return scale, values.astype(np.int8).reshape(weight.shape)
 
 
-def _multiples(flat: Array, total: int | None) -> tuple[Array, Array, Array]:
+def multiples(flat: Array, total: int | None) -> tuple[Array, Array, Array]:
     """Scale, values and rounding error (in steps) per output, for the smallest k that leaves hardly an error, else the
     largest that `total` allows."""
     largest = np.maximum(np.abs(flat).max(axis=1), 1e-12)

@@ -9,7 +9,7 @@
 static int32_t passes_size(int32_t m)
 {
     int32_t size = 0;
-    for (int32_t length = m; length >= 4; length /= 4) {
+    for (int32_t length = m; length >= 4 && length != 8; length /= 4) {
         size += 6 * (length / 4);
     }
     return size;
@@ -27,7 +27,7 @@ int32_t kws_fft_scratch_size(int32_t n)
 
 void kws_fft_init(int32_t n, float *table)
 {
-    for (int32_t length = n / 2; length >= 4; length /= 4) {
+    for (int32_t length = n / 2; length >= 4 && length != 8; length /= 4) {
         int32_t quarter = length / 4;
         for (int32_t j = 1; j <= 3; ++j) {
             for (int32_t p = 0; p < quarter; ++p) {
@@ -130,12 +130,41 @@ static void later_pass(int32_t length, int32_t stride, const float *w, const flo
     }
 }
 
-static void last_pass_radix2(int32_t half, const float *xr, const float *xi, float *yr, float *yi)
+static inline complex4 sum(complex4 a, complex4 b) { return (complex4){a.r + b.r, a.i + b.i}; }
+static inline complex4 difference(complex4 a, complex4 b) { return (complex4){a.r - b.r, a.i - b.i}; }
+static inline complex4 times_minus_i(complex4 a) { return (complex4){a.i, -a.r}; }
+
+/* A transform of four. */
+static inline void fourier4(const complex4 x[4], complex4 y[4])
 {
-    for (int32_t s = 0; s < half; s += 4) {
-        complex4 a = load(xr, xi, s), b = load(xr, xi, half + s);
-        store(yr, yi, s, (complex4){a.r + b.r, a.i + b.i});
-        store(yr, yi, half + s, (complex4){a.r - b.r, a.i - b.i});
+    complex4 sum_ac = sum(x[0], x[2]), dif_ac = difference(x[0], x[2]);
+    complex4 sum_bd = sum(x[1], x[3]), dif_bd = times_minus_i(difference(x[1], x[3]));
+    y[0] = sum(sum_ac, sum_bd);
+    y[1] = sum(dif_ac, dif_bd);
+    y[2] = difference(sum_ac, sum_bd);
+    y[3] = difference(dif_ac, dif_bd);
+}
+
+/* The last pass where log2 is odd: transforms of eight, of even and odd inputs, whose twiddles are 1, (1-i)/sqrt(2), -i
+ * and (-1-i)/sqrt(2). */
+static void last_pass_radix8(int32_t stride, const float *xr, const float *xi, float *yr, float *yi)
+{
+    const kws_vec4 half = vec4_splat(0.70710678118654752440f);
+    for (int32_t s = 0; s < stride; s += 4) {
+        complex4 even[4], odd[4], low[4], high[4];
+        for (int32_t j = 0; j < 4; ++j) {
+            even[j] = load(xr, xi, s + 2 * j * stride);
+            odd[j] = load(xr, xi, s + (2 * j + 1) * stride);
+        }
+        fourier4(even, low);
+        fourier4(odd, high);
+        high[1] = (complex4){half * (high[1].r + high[1].i), half * (high[1].i - high[1].r)};
+        high[2] = times_minus_i(high[2]);
+        high[3] = (complex4){half * (high[3].i - high[3].r), -(half * (high[3].r + high[3].i))};
+        for (int32_t j = 0; j < 4; ++j) {
+            store(yr, yi, s + j * stride, sum(low[j], high[j]));
+            store(yr, yi, s + (j + 4) * stride, difference(low[j], high[j]));
+        }
     }
 }
 
@@ -143,7 +172,7 @@ static void last_pass_radix2(int32_t half, const float *xr, const float *xi, flo
 static const float *complex_fft(int32_t m, const float *table, float *a, float *b)
 {
     int32_t stride = 1, length = m;
-    for (; length >= 4; length /= 4, stride *= 4) {
+    for (; length >= 4 && length != 8; length /= 4, stride *= 4) {
         if (stride == 1) {
             first_pass(length, table, a, a + m, b, b + m);
         } else {
@@ -154,8 +183,8 @@ static const float *complex_fft(int32_t m, const float *table, float *a, float *
         a = b;
         b = swap;
     }
-    if (length == 2) {
-        last_pass_radix2(stride, a, a + m, b, b + m);
+    if (length == 8) {
+        last_pass_radix8(stride, a, a + m, b, b + m);
         a = b;
     }
     return a;
@@ -186,17 +215,15 @@ void kws_fft_power(int32_t n, const float *table, const float *samples, const fl
     const float *zr = complex_fft(m, table, a, b), *zi = zr + m;
     const float *cosine = table + passes_size(m), *sine = cosine + n / 4 + 1;
 
-    float dc = zr[0] + zi[0], nyquist = zr[0] - zi[0];
+    float dc = 2.0f * (zr[0] + zi[0]), nyquist = 2.0f * (zr[0] - zi[0]);
     power[0] = dc * dc;
     power[m] = nyquist * nyquist;
-    const kws_vec4 half = vec4_splat(0.5f);
     for (int32_t k = 1; k <= m / 2; k += 4) {
-        /* Four pairs k, m - k. Spectra of the even (er, ei) and odd (or, oi) samples; X[k] = E + w*O,
-         * X[m-k] = conj(E - w*O). */
+        /* Four pairs k, m - k. Spectra of the even (er, ei) and odd (or, oi) samples, doubled; 2 X[k] = E + w*O,
+         * 2 X[m-k] = conj(E - w*O). */
         complex4 low = load(zr, zi, k), high = load(zr, zi, m - k - 3);
         high = (complex4){vec4_reverse(high.r), vec4_reverse(high.i)};
-        kws_vec4 er = half * (low.r + high.r), ei = half * (low.i - high.i);
-        kws_vec4 or = half * (low.i + high.i), oi = half * (high.r - low.r);
+        kws_vec4 er = low.r + high.r, ei = low.i - high.i, or = low.i + high.i, oi = high.r - low.r;
         kws_vec4 c = vec4_load(cosine + k), s = vec4_load(sine + k);
         kws_vec4 tr = c * or + s * oi, ti = c * oi - s * or;
         kws_vec4 low_r = er + tr, low_i = ei + ti, high_r = er - tr, high_i = ei - ti;

@@ -1,7 +1,7 @@
 /* fft.h - power spectrum of a windowed real signal, for the front end.
  *
  * A real transform of n points is a complex one of n/2 points (even samples real, odd samples imaginary) and one pass
- * that separates the two spectra. The complex transform is a Stockham radix-4 (one radix-2 pass where log2 is odd):
+ * that separates the two spectra. The complex transform is a Stockham radix-4 (the last pass is radix-8 where log2 is odd):
  * self-sorting, so every pass reads and writes four consecutive floats at a time (vec4.h), and what a lane computes does
  * not depend on how many there are.
  */
@@ -17,7 +17,7 @@ int32_t kws_fft_scratch_size(int32_t n);
 /* Fills the table. n: a power of two, 32 to 8192. */
 void kws_fft_init(int32_t n, float *table);
 
-/* power[k] = |X[k]|^2, k = 0 .. n/2, of samples[i] * window[i] for i < length <= n, zeros from there on.
+/* power[k] = 4 |X[k]|^2 (which saves a multiplication a value), k = 0 .. n/2, of samples[i] * window[i] for i < length <= n, zeros from there on.
  * scratch: kws_fft_scratch_size(n) floats. */
 void kws_fft_power(int32_t n, const float *table, const float *samples, const float *window, int32_t length,
                    float *scratch, float *power);

@@ -56,7 +56,8 @@ static int32_t triangle_span(const kws_frontend_options *o, int32_t band, int32_
     return count;
 }
 
-/* Triangles are padded with zero weights to whole vectors, the spectrum beyond its end with zeros. */
+/* Triangles are padded with zero weights to whole vectors, the spectrum beyond its end with zeros. Their peak is 1/4, since
+ * kws_fft_power gives four times the power. */
 static int32_t whole_vectors(int32_t count)
 {
     return (count + 3) / 4 * 4;
@@ -113,7 +114,7 @@ static void init_triangles(const kws_frontend_options *o, int32_t *first_bin, in
         for (int32_t i = 0; i < bin_count[band]; ++i) {
             double hz = bin_hz(o, first_bin[band] + i);
             double rising = (hz - t.left) / (t.centre - t.left), falling = (t.right - hz) / (t.right - t.centre);
-            *triangles++ = i < inside ? (float)(rising < falling ? rising : falling) : 0.0f;
+            *triangles++ = i < inside ? (float)(0.25 * (rising < falling ? rising : falling)) : 0.0f;
         }
     }
 }
@@ -217,8 +218,10 @@ size_t kws_online_accept_f32(kws_online *online, const float *samples, size_t n)
 size_t kws_online_accept_s16(kws_online *online, const int16_t *samples, size_t n)
 {
     size_t dropped, count = room(online, n, &dropped);
+    const int16_t *restrict from = samples + dropped;
+    float *restrict to = online->samples + online->filled;
     for (size_t i = 0; i < count; ++i) {
-        online->samples[(size_t)online->filled + i] = (float)samples[dropped + i] * (1.0f / 32768.0f);
+        to[i] = (float)from[i] * (1.0f / 32768.0f);
     }
     online->filled += (int32_t)count;
     return dropped + count;
@@ -283,12 +286,13 @@ void kws_online_take(kws_online *online, float *frame)
     advance(online);
 }
 
-void kws_frontend_quantize(const kws_frontend *frontend, const float *frame, int8_t *q)
+void kws_frontend_quantize(const kws_frontend *frontend, const float *restrict frame, int8_t *restrict q)
 {
     /* Adding and taking off 1.5 * 2^23 rounds to the nearest integer, ties to even, in the default rounding mode. */
     const float round_magic = 12582912.0f;
     const float offset = frontend->options.offset, inverse_step = frontend->inverse_step;
-    for (int32_t i = 0; i < frontend->width; ++i) {
+    const int32_t width = frontend->width;
+    for (int32_t i = 0; i < width; ++i) {
         float scaled = (frame[i] - offset) * inverse_step;
         scaled = scaled < -127.0f ? -127.0f : scaled;
         scaled = scaled > 127.0f ? 127.0f : scaled;

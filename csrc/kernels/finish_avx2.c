@@ -22,6 +22,8 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+enum { FLOATS, LEVELS, CODES }; /* what is wanted of a sum */
+
 KWS_TARGET_BEGIN("avx2")
 
 INLINE __m256i at_least(__m256 d, __m256 limit) { return _mm256_castps_si256(_mm256_cmp_ps(d, limit, _CMP_GE_OQ)); }
@@ -77,28 +79,30 @@ INLINE __m256 norm8(const kws_epilogue *e, const int16_t *sums, int32_t o)
     return _mm256_blendv_ps(bent, value, _mm256_cmp_ps(value, _mm256_setzero_ps(), _CMP_GE_OQ));
 }
 
-INLINE __m256 finish8(const kws_epilogue *e, const int16_t *sums, const float *residual, int32_t o, float *y)
+INLINE __m256 finish8(const kws_epilogue *e, const int16_t *sums, const float *residual, int32_t o, const int add,
+                      float *y)
 {
     __m256 value = norm8(e, sums, o);
-    if (residual != NULL) {
+    if (add) {
         value = _mm256_add_ps(value, _mm256_loadu_ps(residual + o));
     }
     _mm256_storeu_ps(y + o, value);
     return value;
 }
 
-/* All rows; q and codes are NULL where they are not wanted, and constants after inlining, as `two` is. */
+/* All rows. The last three arguments are constants after inlining. */
 INLINE void finish(const kws_epilogue *e, const kws_quantizer *quantizer, const int16_t *sums, const float *residual,
-                   int32_t rows, int32_t outputs, float *y, int8_t *q, uint8_t *codes, const int two)
+                   int32_t rows, int32_t outputs, float *y, int8_t *q, uint8_t *codes, const int wanted,
+                   const int add, const int two)
 {
     int32_t padded = kws_padded_outputs(outputs), whole = outputs / 16 * 16;
-    const __m256 scale = _mm256_set1_ps(q != NULL || codes != NULL ? quantizer->scale : 0.0f);
+    const __m256 scale = _mm256_set1_ps(wanted != FLOATS ? quantizer->scale : 0.0f);
     for (int32_t row = 0; row < rows; ++row) {
         for (int32_t o = 0; o < whole; o += 16) {
-            __m256 low = finish8(e, sums, residual, o, y), high = finish8(e, sums, residual, o + 8, y);
-            if (q != NULL) {
+            __m256 low = finish8(e, sums, residual, o, add, y), high = finish8(e, sums, residual, o + 8, add, y);
+            if (wanted == LEVELS) {
                 store_levels(steps16(low, high, quantizer->threshold + o, scale, two), two, q + o);
-            } else if (codes != NULL) {
+            } else if (wanted == CODES) {
                 store_steps_as_codes(steps16(low, high, quantizer->threshold + o, scale, two), two, codes + o / 4);
             }
         }
@@ -106,37 +110,45 @@ INLINE void finish(const kws_epilogue *e, const kws_quantizer *quantizer, const 
             finish_tail(e, quantizer, sums, residual, whole, outputs, y, q, codes);
         }
         sums += padded;
-        residual = residual == NULL ? NULL : residual + outputs;
+        residual = add ? residual + outputs : NULL;
         y += outputs;
-        q = q == NULL ? NULL : q + outputs;
-        codes = codes == NULL ? NULL : codes + padded / 4;
+        q = wanted == LEVELS ? q + outputs : NULL;
+        codes = wanted == CODES ? codes + padded / 4 : NULL;
+    }
+}
+
+/* The variants: what comes out, with and without a residual, one and two planes. */
+INLINE void dispatch(const kws_epilogue *e, const kws_quantizer *quantizer, const int16_t *sums, const float *residual,
+                     int32_t rows, int32_t outputs, float *y, int8_t *q, uint8_t *codes, const int wanted)
+{
+    int32_t two = wanted != FLOATS && quantizer->planes == 2;
+    if (residual != NULL && two) {
+        finish(e, quantizer, sums, residual, rows, outputs, y, q, codes, wanted, 1, 1);
+    } else if (residual != NULL) {
+        finish(e, quantizer, sums, residual, rows, outputs, y, q, codes, wanted, 1, 0);
+    } else if (two) {
+        finish(e, quantizer, sums, residual, rows, outputs, y, q, codes, wanted, 0, 1);
+    } else {
+        finish(e, quantizer, sums, residual, rows, outputs, y, q, codes, wanted, 0, 0);
     }
 }
 
 void kws_affine_avx2(const kws_epilogue *epilogue, const int16_t *sums, const float *residual, int32_t rows,
                      int32_t outputs, float *y)
 {
-    finish(epilogue, NULL, sums, residual, rows, outputs, y, NULL, NULL, 0);
+    dispatch(epilogue, NULL, sums, residual, rows, outputs, y, NULL, NULL, FLOATS);
 }
 
 void kws_affine_levels_avx2(const kws_epilogue *epilogue, const kws_quantizer *quantizer, const int16_t *sums,
                             const float *residual, int32_t rows, int32_t outputs, float *y, int8_t *q)
 {
-    if (quantizer->planes == 2) {
-        finish(epilogue, quantizer, sums, residual, rows, outputs, y, q, NULL, 1);
-    } else {
-        finish(epilogue, quantizer, sums, residual, rows, outputs, y, q, NULL, 0);
-    }
+    dispatch(epilogue, quantizer, sums, residual, rows, outputs, y, q, NULL, LEVELS);
 }
 
 void kws_affine_codes_avx2(const kws_epilogue *epilogue, const kws_quantizer *quantizer, const int16_t *sums,
                            const float *residual, int32_t rows, int32_t outputs, float *y, uint8_t *codes)
 {
-    if (quantizer->planes == 2) {
-        finish(epilogue, quantizer, sums, residual, rows, outputs, y, NULL, codes, 1);
-    } else {
-        finish(epilogue, quantizer, sums, residual, rows, outputs, y, NULL, codes, 0);
-    }
+    dispatch(epilogue, quantizer, sums, residual, rows, outputs, y, NULL, codes, CODES);
 }
 
 INLINE void levels_row(const kws_quantizer *quantizer, const float *x, int32_t whole, const int two, int8_t *q)

@@ -18,15 +18,22 @@
 #include "declare.h"
 #include "finish_tail.h"
 
+/* gcc's first scheduler brings loads forward until registers run out, and spills. */
+#if !defined(__clang__)
+#pragma GCC optimize("no-schedule-insns")
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
+
+enum { FLOATS, LEVELS, CODES }; /* what is wanted of a sum */
 
 static const uint8_t place1[16] = {1, 2, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8};
 static const uint8_t place2[16] = {16, 32, 64, 128, 16, 32, 64, 128, 16, 32, 64, 128, 16, 32, 64, 128};
 
 /* -n of 4 activations. */
-INLINE uint32x4_t steps4(float32x4_t x, const float *threshold, float32x4_t scale, const int two)
+INLINE uint32x4_t steps4(float32x4_t x, float32x4_t threshold, float32x4_t scale, const int two)
 {
-    float32x4_t d = vsubq_f32(x, vld1q_f32(threshold));
+    float32x4_t d = vsubq_f32(x, threshold);
     uint32x4_t n = vcgezq_f32(d);
     if (two) {
         n = vaddq_u32(vaddq_u32(n, vcgeq_f32(d, scale)), vcgeq_f32(d, vnegq_f32(scale)));
@@ -35,17 +42,11 @@ INLINE uint32x4_t steps4(float32x4_t x, const float *threshold, float32x4_t scal
 }
 
 /* The low bytes of 16 lanes of int32. */
-INLINE uint8x16_t narrow4(uint32x4_t a, uint32x4_t b, uint32x4_t c, uint32x4_t d)
+INLINE uint8x16_t narrow4(const uint32x4_t v[4])
 {
-    uint16x8_t low = vuzp1q_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b));
-    uint16x8_t high = vuzp1q_u16(vreinterpretq_u16_u32(c), vreinterpretq_u16_u32(d));
+    uint16x8_t low = vuzp1q_u16(vreinterpretq_u16_u32(v[0]), vreinterpretq_u16_u32(v[1]));
+    uint16x8_t high = vuzp1q_u16(vreinterpretq_u16_u32(v[2]), vreinterpretq_u16_u32(v[3]));
     return vuzp1q_u8(vreinterpretq_u8_u16(low), vreinterpretq_u8_u16(high));
-}
-
-INLINE uint8x16_t steps16(const float32x4_t x[4], const float *threshold, float32x4_t scale, const int two)
-{
-    return narrow4(steps4(x[0], threshold, scale, two), steps4(x[1], threshold + 4, scale, two),
-                   steps4(x[2], threshold + 8, scale, two), steps4(x[3], threshold + 12, scale, two));
 }
 
 INLINE void store_levels(uint8x16_t minus_n, const int two, int8_t *q)
@@ -72,82 +73,113 @@ INLINE void store_steps_as_codes(uint8x16_t minus_n, const int two, uint8_t *cod
     }
 }
 
-/* prelu(a * n + b) + residual of 4 outputs. */
-INLINE float32x4_t finish4(const kws_epilogue *e, int16x4_t sums, const float *residual, int32_t o, float *y)
+/* What 4 outputs of every row have in common. */
+typedef struct {
+    float32x4_t a, b, slope, threshold;
+} norm4;
+
+INLINE norm4 load_norm(const kws_epilogue *e, const kws_quantizer *quantizer, int32_t o)
 {
-    float32x4_t n = vcvtq_f32_s32(vmovl_s16(sums));
-    float32x4_t value = vaddq_f32(vmulq_f32(vld1q_f32(e->a + o), n), vld1q_f32(e->b + o));
-    float32x4_t bent = vmulq_f32(vld1q_f32(e->slope + o), value);
-    value = vbslq_f32(vcgezq_f32(value), value, bent);
-    if (residual != NULL) {
-        value = vaddq_f32(value, vld1q_f32(residual + o));
+    norm4 n = {vld1q_f32(e->a + o), vld1q_f32(e->b + o), vld1q_f32(e->slope + o), vdupq_n_f32(0.0f)};
+    if (quantizer != NULL) {
+        n.threshold = vld1q_f32(quantizer->threshold + o);
     }
-    vst1q_f32(y + o, value);
+    return n;
+}
+
+/* prelu(a * n + b) + residual of 4 outputs. */
+INLINE float32x4_t finish4(const norm4 *norm, int16x4_t sums, const float *residual, const int add, float *y)
+{
+    float32x4_t value = vaddq_f32(vmulq_f32(norm->a, vcvtq_f32_s32(vmovl_s16(sums))), norm->b);
+    value = vbslq_f32(vcgezq_f32(value), value, vmulq_f32(norm->slope, value));
+    if (add) {
+        value = vaddq_f32(value, vld1q_f32(residual));
+    }
+    vst1q_f32(y, value);
     return value;
 }
 
-/* All rows; q and codes are NULL where they are not wanted, and constants after inlining, as `two` is. */
+/* All rows, 16 outputs after the other: what the rows share stays in registers. The last three arguments are constants
+ * after inlining. */
 INLINE void finish(const kws_epilogue *e, const kws_quantizer *quantizer, const int16_t *sums, const float *residual,
-                   int32_t rows, int32_t outputs, float *y, int8_t *q, uint8_t *codes, const int two)
+                   int32_t rows, int32_t outputs, float *y, int8_t *q, uint8_t *codes, const int wanted,
+                   const int add, const int two)
 {
     int32_t padded = kws_padded_outputs(outputs), whole = outputs / 16 * 16;
-    const float32x4_t scale = vdupq_n_f32(q != NULL || codes != NULL ? quantizer->scale : 0.0f);
-    for (int32_t row = 0; row < rows; ++row) {
-        for (int32_t o = 0; o < whole; o += 16) {
-            int16x8_t low = vld1q_s16(sums + o), high = vld1q_s16(sums + o + 8);
-            float32x4_t x[4] = {finish4(e, vget_low_s16(low), residual, o, y),
-                                finish4(e, vget_high_s16(low), residual, o + 4, y),
-                                finish4(e, vget_low_s16(high), residual, o + 8, y),
-                                finish4(e, vget_high_s16(high), residual, o + 12, y)};
-            if (q != NULL) {
-                store_levels(steps16(x, quantizer->threshold + o, scale, two), two, q + o);
-            } else if (codes != NULL) {
-                store_steps_as_codes(steps16(x, quantizer->threshold + o, scale, two), two, codes + o / 4);
+    const float32x4_t scale = vdupq_n_f32(wanted != FLOATS ? quantizer->scale : 0.0f);
+    for (int32_t o = 0; o < whole; o += 16) {
+        const norm4 norm[4] = {load_norm(e, quantizer, o), load_norm(e, quantizer, o + 4),
+                               load_norm(e, quantizer, o + 8), load_norm(e, quantizer, o + 12)};
+        const int16_t *n = sums + o;
+        const float *added = add ? residual + o : NULL;
+        float *out = y + o;
+        for (int32_t row = 0; row < rows; ++row, n += padded, out += outputs) {
+            uint32x4_t passed[4];
+            for (int32_t v = 0; v < 4; ++v) {
+                float32x4_t x = finish4(&norm[v], vld1_s16(n + 4 * v), add ? added + 4 * v : NULL, add, out + 4 * v);
+                if (wanted != FLOATS) {
+                    passed[v] = steps4(x, norm[v].threshold, scale, two);
+                }
             }
+            if (wanted == LEVELS) {
+                store_levels(narrow4(passed), two, q + row * outputs + o);
+            } else if (wanted == CODES) {
+                store_steps_as_codes(narrow4(passed), two, codes + (row * padded + o) / 4);
+            }
+            added = add ? added + outputs : NULL;
         }
-        if (whole < outputs) {
-            finish_tail(e, quantizer, sums, residual, whole, outputs, y, q, codes);
-        }
-        sums += padded;
-        residual = residual == NULL ? NULL : residual + outputs;
-        y += outputs;
-        q = q == NULL ? NULL : q + outputs;
-        codes = codes == NULL ? NULL : codes + padded / 4;
+    }
+    for (int32_t row = 0; whole < outputs && row < rows; ++row) {
+        finish_tail(e, quantizer, sums + row * padded, residual == NULL ? NULL : residual + row * outputs, whole, outputs,
+                    y + row * outputs, q == NULL ? NULL : q + row * outputs,
+                    codes == NULL ? NULL : codes + row * padded / 4);
+    }
+}
+
+/* The variants: what comes out, with and without a residual, one and two planes. */
+INLINE void dispatch(const kws_epilogue *e, const kws_quantizer *quantizer, const int16_t *sums, const float *residual,
+                     int32_t rows, int32_t outputs, float *y, int8_t *q, uint8_t *codes, const int wanted)
+{
+    int32_t two = wanted != FLOATS && quantizer->planes == 2;
+    if (residual != NULL && two) {
+        finish(e, quantizer, sums, residual, rows, outputs, y, q, codes, wanted, 1, 1);
+    } else if (residual != NULL) {
+        finish(e, quantizer, sums, residual, rows, outputs, y, q, codes, wanted, 1, 0);
+    } else if (two) {
+        finish(e, quantizer, sums, residual, rows, outputs, y, q, codes, wanted, 0, 1);
+    } else {
+        finish(e, quantizer, sums, residual, rows, outputs, y, q, codes, wanted, 0, 0);
     }
 }
 
 void kws_affine_neon(const kws_epilogue *epilogue, const int16_t *sums, const float *residual, int32_t rows,
                      int32_t outputs, float *y)
 {
-    finish(epilogue, NULL, sums, residual, rows, outputs, y, NULL, NULL, 0);
+    dispatch(epilogue, NULL, sums, residual, rows, outputs, y, NULL, NULL, FLOATS);
 }
 
 void kws_affine_levels_neon(const kws_epilogue *epilogue, const kws_quantizer *quantizer, const int16_t *sums,
                             const float *residual, int32_t rows, int32_t outputs, float *y, int8_t *q)
 {
-    if (quantizer->planes == 2) {
-        finish(epilogue, quantizer, sums, residual, rows, outputs, y, q, NULL, 1);
-    } else {
-        finish(epilogue, quantizer, sums, residual, rows, outputs, y, q, NULL, 0);
-    }
+    dispatch(epilogue, quantizer, sums, residual, rows, outputs, y, q, NULL, LEVELS);
 }
 
 void kws_affine_codes_neon(const kws_epilogue *epilogue, const kws_quantizer *quantizer, const int16_t *sums,
                            const float *residual, int32_t rows, int32_t outputs, float *y, uint8_t *codes)
 {
-    if (quantizer->planes == 2) {
-        finish(epilogue, quantizer, sums, residual, rows, outputs, y, NULL, codes, 1);
-    } else {
-        finish(epilogue, quantizer, sums, residual, rows, outputs, y, NULL, codes, 0);
-    }
+    dispatch(epilogue, quantizer, sums, residual, rows, outputs, y, NULL, codes, CODES);
 }
 
 INLINE void levels_row(const kws_quantizer *quantizer, const float *x, int32_t whole, const int two, int8_t *q)
 {
     const float32x4_t scale = vdupq_n_f32(quantizer->scale);
     for (int32_t c = 0; c < whole; c += 16) {
-        float32x4_t values[4] = {vld1q_f32(x + c), vld1q_f32(x + c + 4), vld1q_f32(x + c + 8), vld1q_f32(x + c + 12)};
-        store_levels(steps16(values, quantizer->threshold + c, scale, two), two, q + c);
+        uint32x4_t passed[4];
+        for (int32_t v = 0; v < 4; ++v) {
+            float32x4_t threshold = vld1q_f32(quantizer->threshold + c + 4 * v);
+            passed[v] = steps4(vld1q_f32(x + c + 4 * v), threshold, scale, two);
+        }
+        store_levels(narrow4(passed), two, q + c);
     }
 }
 
@@ -170,11 +202,11 @@ void kws_levels_neon(const kws_quantizer *quantizer, const float *x, int32_t row
 /* Steps of 8 outputs. */
 typedef struct {
     int16x8_t above[3], below[3];
-} steps;
+} steps8;
 
-INLINE steps load_steps(const kws_staircase *stairs, int32_t count, int32_t o)
+INLINE steps8 load_steps(const kws_staircase *stairs, int32_t count, int32_t o)
 {
-    steps s;
+    steps8 s;
     for (int32_t k = 0; k < 3; ++k) {
         s.above[k] = vld1q_s16(stairs->above[k < count ? k : 0] + o);
         s.below[k] = vld1q_s16(stairs->below[k < count ? k : 0] + o);
@@ -182,18 +214,18 @@ INLINE steps load_steps(const kws_staircase *stairs, int32_t count, int32_t o)
     return s;
 }
 
-INLINE uint16x8_t passed(int16x8_t n, const steps *s, int32_t k)
+INLINE uint16x8_t passes(int16x8_t n, const steps8 *s, int32_t k)
 {
     return vorrq_u16(vcgtq_s16(n, s->above[k]), vcgtq_s16(s->below[k], n));
 }
 
 /* Masks b1 and b2 of 8 outputs. */
-INLINE void planes8(const int16_t *sums, const steps *s, const int two, uint16x8_t *b1, uint16x8_t *b2)
+INLINE void planes8(const int16_t *sums, const steps8 *s, const int two, uint16x8_t *b1, uint16x8_t *b2)
 {
     int16x8_t n = vld1q_s16(sums);
-    uint16x8_t first = passed(n, s, 0);
-    *b1 = two ? passed(n, s, 1) : first;
-    *b2 = two ? veorq_u16(veorq_u16(first, *b1), passed(n, s, 2)) : vdupq_n_u16(0);
+    uint16x8_t first = passes(n, s, 0);
+    *b1 = two ? passes(n, s, 1) : first;
+    *b2 = two ? veorq_u16(veorq_u16(first, *b1), passes(n, s, 2)) : vdupq_n_u16(0);
 }
 
 INLINE uint8x16_t narrow2(uint16x8_t low, uint16x8_t high)
@@ -204,7 +236,7 @@ INLINE uint8x16_t narrow2(uint16x8_t low, uint16x8_t high)
 INLINE void stairs_block(const kws_staircase *stairs, const int16_t *sums, int32_t rows, int32_t padded, int32_t o,
                          const int two, uint8_t *codes)
 {
-    const steps low = load_steps(stairs, two ? 3 : 1, o), high = load_steps(stairs, two ? 3 : 1, o + 8);
+    const steps8 low = load_steps(stairs, two ? 3 : 1, o), high = load_steps(stairs, two ? 3 : 1, o + 8);
     for (int32_t row = 0; row < rows; ++row) {
         uint16x8_t b1[2], b2[2];
         planes8(sums + row * padded + o, &low, two, &b1[0], &b2[0]);

@@ -17,7 +17,6 @@ from kwsrt.layers import unpack_weights
 from tools.onnx_graph import KERNEL, Graph
 
 Array = NDArray[Any]
-FORMS = ("conv", "matmul")
 
 
 class _FloatGraph(Graph):

@@ -1,0 +1,68 @@
+"""One inference of the network, in one thread: kwsrt against float32 in onnxruntime, OpenVINO, MNN and ai-edge-litert.
+
+    DEST/run/bin/python -m tools.bench.latency DEST         (DEST: see peers.py; a quiet machine; two minutes)
+
+All have their turns in the same rounds, so the ratios hold even where the clock does not; the ratio of a round is taken
+first, then the median over the rounds. Writes DEST/latency.json.
+"""
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import kwsrt
+from tools.bench.common import interleaved, machine, summary, versions, write
+from tools.bench.engines import ENGINES, FORMS
+
+PACKAGES = ["onnxruntime", "openvino", "MNN", "ai-edge-litert", "numpy"]
+
+
+def measure(models: Path, model: kwsrt.Model, rounds: int, seconds: float) -> dict[str, Any]:
+    """Times of every engine, form and level, and the ratios."""
+    shape = (1, model.network.frames, model.network.bins)
+    features = np.random.default_rng(1).integers(-100, 100, shape)
+    q, x = features.astype(np.int8), features.astype(np.float32)
+    work: dict[str, Any] = {f"kwsrt {level}": lambda level=level: model.network.run(q, level)
+                            for level in model.thin_levels}
+    for level in model.thin_levels:
+        for form in FORMS:
+            for engine, (load, ending) in ENGINES.items():
+                work[f"{engine} {form} {level}"] = load(models / f"{level}_{form}.{ending}", x)
+    took = interleaved(work, rounds, seconds)
+    medians = {name: summary(values) for name, values in took.items()}
+    best = {level: min((name for name in work if name.endswith(f" {level}") and not name.startswith("kwsrt")),
+                       key=lambda name: medians[name]["median"]) for level in model.thin_levels}
+    full = model.thin_levels[0]
+    ratios = {}
+    for level in model.thin_levels:
+        ours = np.array(took[f"kwsrt {level}"])
+        ratios[level] = {"same level": summary((np.array(took[best[level]]) / ours).tolist()),
+                         "full": summary((np.array(took[best[full]]) / ours).tolist())}
+    return {"machine": machine(), "isa": model.isa, "model": model.name, "threads": 1, "rounds": rounds,
+            "versions": versions(PACKAGES), "us": medians, "fastest float": best, "times faster than float": ratios}
+
+
+def main() -> int:
+    """0."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("dest", type=Path)
+    parser.add_argument("--model", default="commands12")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--seconds", type=float, default=0.05, help="of each turn")
+    arguments = parser.parse_args()
+    result = measure(arguments.dest / "models", kwsrt.load(arguments.model), arguments.rounds, arguments.seconds)
+    write(arguments.dest / "latency.json", result)
+    print(f"{result['machine']}, {result['isa']}, one thread, microseconds (quartiles), {result['rounds']} rounds")
+    for name, times in sorted(result["us"].items(), key=lambda item: (item[0].split()[-1], item[1]["median"])):
+        print(f"{name:32} {times['median']:8.1f} ({times['low']:.1f} to {times['high']:.1f})")
+    for level, ratio in result["times faster than float"].items():
+        for against, value in ratio.items():
+            name = result["fastest float"][level if against == "same level" else next(iter(result["fastest float"]))]
+            print(f"{level}: {value['median']:.1f} ({value['low']:.1f} to {value['high']:.1f}) times faster than {name}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
