@@ -139,7 +139,7 @@ def classifier(weights, x, *, inverse_scale, a, b):
 def softmax(logits):
     """float32 (classes,) -> float32 scores; exponentials, their sum and its reciprocal in float64."""
     powers = np.exp(logits.astype(np.float64) - float(logits.max()))
-    return (powers.astype(np.float32) * (1.0 / sum(powers.tolist()))).astype(np.float32)
+    return (powers.astype(np.float32).astype(np.float64) * (1.0 / sum(powers.tolist()))).astype(np.float32)
 
 
 # --- the packed file -----------------------------------------------------------------------------------------------

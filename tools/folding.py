@@ -84,8 +84,8 @@ def split_signs(weight: Array, name: str, *, rebinarize: bool, notes: list[str])
 
 def split_int8(weight: Array, name: str, *, rebinarize: bool, notes: list[str],
                total: int | None = None) -> tuple[Array, Array]:
-    """Scale per output, and int8 values, of effective weights [outputs, ...] that must be multiples of max / k, k at most
-    127; an output's magnitudes sum up to `total` at most.
+    """Scale per output, and int8 values, of effective weights [outputs, ...] that must be multiples of max / k, k at
+    most 127; an output's magnitudes sum up to `total` at most.
 
     Raises
     ------

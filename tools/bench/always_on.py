@@ -1,11 +1,12 @@
-"""CPU time of listening all day, in one thread, front ends included: kwsrt's stream, the float network run the papers' way
-(the whole window at every decision), pymicro-wakeword.
+"""CPU time of listening all day, in one thread, front ends included: kwsrt's stream, the float network run the papers'
+way (the whole window at every decision), pymicro-wakeword.
 
     DEST/run/bin/python -m tools.bench.always_on DEST AUDIO [--model FILE ...]        (DEST: see peers.py)
 
-All hear the same recording, in chunks of 120 ms; kwsrt and the float network decide every 120 ms, 8.3 times a second. The
-float network gets kwsrt's own front end, new frames only: what is compared is the network. Turns are interleaved, CPU time
-is the process's. Writes DEST/always_on.json.
+All hear the same recording, in chunks of 120 ms; kwsrt and the float network decide every 120 ms, 8.3 times a second.
+The float network gets kwsrt's own front end, once for new frames only, so that what is compared is the network, and
+once for the whole window at every decision. Turns are interleaved, CPU time is the process's. Writes
+DEST/always_on.json.
 """
 import argparse
 import os
@@ -53,6 +54,17 @@ def float_listens(model: kwsrt.Model, infer: Callable[[], object], features: NDA
                 features[0] = window
                 infer()
         return window
+
+    return listen
+
+
+def float_window_listens(model: kwsrt.Model, infer: Callable[[], object], features: NDArray[np.float32]) -> Listening:
+    """The same, features and all: every decision computes those of its whole window."""
+    def listen(samples: NDArray[np.int16]) -> object:
+        for end in range(model.window, len(samples), CHUNK):
+            features[0] = model.frontend.features(samples[end - model.window:end])
+            infer()
+        return features
 
     return listen
 
@@ -115,7 +127,9 @@ def main() -> int:
     name, infer = fastest(arguments.dest / "models", first.thin_levels[0], features)
     work: dict[str, Any] = {f"kwsrt {model.name} {thin}": kwsrt_listens(model, thin)
                             for model in models for thin in (*model.thin_levels, "auto")}
-    work |= {f"float full, {name}": float_listens(first, infer, features), "pymicro-wakeword": microwakeword_listens()}
+    work |= {f"float full, {name}": float_listens(first, infer, features),
+             f"float full, {name}, features anew": float_window_listens(first, infer, features),
+             "pymicro-wakeword": microwakeword_listens()}
     took: dict[str, list[float]] = {label: [] for label in work}
     for turn in range(arguments.rounds + 1):
         for label, listen in work.items():

@@ -1,5 +1,5 @@
-"""Instructions of one inference on an emulated Cortex-A53: kwsrt against float32 in onnxruntime, MNN and ai-edge-litert, and
-against an int8 DS-CNN in ai-edge-litert.
+"""Instructions of one inference on an emulated Cortex-A53: kwsrt against float32 in onnxruntime, MNN and
+ai-edge-litert, and against an int8 DS-CNN in ai-edge-litert.
 
     ARM_ROOT=... python -m tools.bench.arm DEST QEMU        (half an hour)
 
@@ -60,7 +60,7 @@ def instructions(root: Path, qemu: Path, site: Path, arguments: list[str], count
                 "OPENBLAS_NUM_THREADS=1"]
     command = ["setarch", "-R", "env", "-i", "PATH=/usr/bin:/bin", str(qemu / "qemu-aarch64"), "-cpu", "cortex-a53",
                "-plugin", f"{qemu}/libinsn.so,inline=on", "-d", "plugin", "-L", str(root / "sys64"),
-               *(item for setting in settings for item in ("-E", setting)), str(root / "sys64/usr/bin/python3.11"), "-c",
+               *(item for setting in settings for item in ("-E", setting)), f"{root}/sys64/usr/bin/python3.11", "-c",
                WORK, *arguments, str(count)]
     done = subprocess.run(command, cwd=site, capture_output=True, text=True, check=False)
     found = re.findall(r"total insns: (\d+)", done.stdout + done.stderr)
@@ -76,7 +76,8 @@ def main() -> int:
     parser.add_argument("qemu", type=Path)
     parser.add_argument("--model", type=Path, default=ROOT / "models" / "commands12.kws")
     arguments = parser.parse_args()
-    root, models, qemu = Path(os.environ["ARM_ROOT"]).resolve(), arguments.dest.resolve() / "models", arguments.qemu.resolve()
+    root, models = Path(os.environ["ARM_ROOT"]).resolve(), arguments.dest.resolve() / "models"
+    qemu = arguments.qemu.resolve()
     site = arguments.dest.resolve() / "arm"
     install(site)
     shutil.copy(ROOT / "tools" / "bench" / "engines.py", site)
@@ -100,7 +101,8 @@ def main() -> int:
     for name, number in sorted(counts.items(), key=lambda item: item[1]):
         print(f"{name:36} {number:12,} instructions")
     for name, peers in ratios.items():
-        print(f"{name}: {peers['float full']:.1f} times fewer than the best float32, {peers['int8 DS-CNN']:.1f} than int8 DS-CNN")
+        print(f"{name}: {peers['float full']:.1f} times fewer than the best float32, "
+              f"{peers['int8 DS-CNN']:.1f} than int8 DS-CNN")
     return 0
 
 

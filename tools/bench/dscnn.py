@@ -2,20 +2,22 @@
 
     python dscnn.py OUT.tflite
 
-The layers of the benchmark's reference (49 x 10 MFCC; a 10 x 4 convolution of stride 2, four separable ones of 64 channels,
-pooling, a linear layer), with random weights: what it hears is of no interest here, what it costs does not depend on it.
+The layers of the benchmark's reference (49 x 10 MFCC; a 10 x 4 convolution of stride 2, four separable ones of 64
+channels, pooling, a linear layer), with random weights: what it hears is of no interest here, and what it costs does
+not depend on it.
 """
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.keras import layers
 
 
-def network():
+def network() -> Any:
     """The Keras model."""
-    def finish(x):
+    def finish(x: Any) -> Any:
         return layers.ReLU()(layers.BatchNormalization()(x))
 
     features = layers.Input((49, 10, 1), batch_size=1)
@@ -27,7 +29,7 @@ def network():
     return tf.keras.Model(features, layers.Dense(12, activation="softmax")(x))
 
 
-def main(path):
+def main(path: str) -> None:
     """Writes the quantised model."""
     tf.random.set_seed(1)
     random = np.random.default_rng(1)

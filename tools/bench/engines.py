@@ -39,13 +39,11 @@ def openvino(path: Path, features: NDArray[np.float32]) -> Inference:
 
 def mnn(path: Path, features: NDArray[np.float32]) -> Inference:
     """One inference of LEVEL_FORM.mnn."""
-    import MNN
     from MNN import expr, nn
 
     runtime = nn.create_runtime_manager(({"backend": 0, "numThread": 1, "precision": "high"},))
     network = nn.load_module_from_file(str(path), ["features"], ["scores"], runtime_manager=runtime)
     variable = expr.const(features, list(features.shape), expr.NCHW)
-    del MNN
     return lambda: network.forward(variable).read()
 
 

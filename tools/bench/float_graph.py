@@ -45,7 +45,7 @@ def export(manifest: Mapping[str, Any], tensors: Mapping[str, Array], level: str
     first, second, bands, causal = network["conv1"], network["conv2"], bins // 4, network.get("causal", False)
     steps = network["steps"] if causal else frames // 4
     time_pad = 0 if causal else KERNEL // 2
-    image = {"pads": [time_pad, KERNEL // 2] * 2, "strides": [2, 2]}
+    image: dict[str, Any] = {"pads": [time_pad, KERNEL // 2] * 2, "strides": [2, 2]}
     remembered = [taps - 1, 0, 0, 0] if causal else [taps // 2, 0, taps // 2, 0]
 
     def signs(name: str, inputs: int, outputs: int) -> Array:
@@ -90,7 +90,8 @@ def export(manifest: Mapping[str, Any], tensors: Mapping[str, Array], level: str
     g.nodes.append(helper.make_node("Softmax", [logits], ["scores"], axis=-1))
     features = helper.make_tensor_value_info("features", TensorProto.FLOAT, [1, frames, bins])
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, len(a)])
-    graph = helper.make_graph(g.nodes, f"{manifest['name']}-{level}", [features], [scores], list(g.initializers.values()))
+    graph = helper.make_graph(g.nodes, f"{manifest['name']}-{level}", [features], [scores],
+                              list(g.initializers.values()))
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="kwsrt")
     model.ir_version = 8
     onnx.checker.check_model(model, full_check=True)

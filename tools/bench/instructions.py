@@ -4,9 +4,9 @@
     python -m tools.bench.instructions --check      fails where a kernel got more than 2 % slower than instructions.json
     python -m tools.bench.instructions --write      a new instructions.json
 
-kernel_calls.c, built with the wheel's flags, calls each kernel once at the shapes of the bundled network, for a window of
-eight steps and for one step of a causal network. QEMU writes a line for every instruction inside csrc's functions, and
-the lines are counted: exact, and the same on any host with the same compiler. Instructions are not cycles. Needs
+kernel_calls.c, built with the wheel's flags, calls each kernel once at the shapes of the bundled network, for a window
+of eight steps and for one step of a causal network. QEMU writes a line for every instruction inside csrc's functions,
+and the lines are counted: exact, and the same on any host with the same compiler. Instructions are not cycles. Needs
 gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user-static (Debian).
 """
 import argparse
@@ -29,8 +29,8 @@ TOLERANCE = 0.02
 #: frames and decisions in a second of audio: hops of 480 samples, a causal network decides every four of them
 FRAMES, STEPS = 16000 / 480, 16000 / 1920
 #: what all levels share, and how often each block's work is done, by the first word of a call
-STEM = ("widen", "conv1", "staircase 16x16", "patches", "conv2", "staircase 8x32", "fc1", "affine 128", "levels", "to_int8",
-        "dense", "softmax")
+STEM = ("widen", "conv1", "staircase 16x16", "patches", "conv2", "staircase 8x32", "fc1", "affine 128", "levels",
+        "to_int8", "dense", "softmax")
 BLOCK = ("memory", "affine_codes", "expand", "staircase 256", "project", "affine_levels")
 LEVELS = {"full": 8, "half": 4, "quarter": 2}
 

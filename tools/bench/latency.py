@@ -7,6 +7,7 @@ first, then the median over the rounds. Writes DEST/latency.json.
 """
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,15 @@ def measure(models: Path, model: kwsrt.Model, rounds: int, seconds: float) -> di
     shape = (1, model.network.frames, model.network.bins)
     features = np.random.default_rng(1).integers(-100, 100, shape)
     q, x = features.astype(np.int8), features.astype(np.float32)
-    work: dict[str, Any] = {f"kwsrt {level}": lambda level=level: model.network.run(q, level)
-                            for level in model.thin_levels}
+    work: dict[str, Any] = {f"kwsrt {level}": partial(model.network.run, q, level) for level in model.thin_levels}
     for level in model.thin_levels:
         for form in FORMS:
             for engine, (load, ending) in ENGINES.items():
                 work[f"{engine} {form} {level}"] = load(models / f"{level}_{form}.{ending}", x)
     took = interleaved(work, rounds, seconds)
     medians = {name: summary(values) for name, values in took.items()}
-    best = {level: min((name for name in work if name.endswith(f" {level}") and not name.startswith("kwsrt")),
+    floats = [name for name in work if not name.startswith("kwsrt")]
+    best = {level: min((name for name in floats if name.endswith(f" {level}")),
                        key=lambda name: medians[name]["median"]) for level in model.thin_levels}
     full = model.thin_levels[0]
     ratios = {}

@@ -2,8 +2,8 @@
 
     python -m tools.bench.peers DEST            (ten minutes and 2 GB, most of it TensorFlow, which only converts)
 
-DEST/run is a virtual environment with the peers and this checkout's kwsrt; DEST/models holds, for every thinning level and
-both forms of float_graph.py, LEVEL_FORM.onnx, .mnn and .tflite, and dscnn.tflite (dscnn.py).
+DEST/run is a virtual environment with the peers and this checkout's kwsrt; DEST/models holds, for every thinning level
+and both forms of float_graph.py, LEVEL_FORM.onnx, .mnn and .tflite, and dscnn.tflite (dscnn.py).
 """
 import argparse
 import subprocess
@@ -45,8 +45,8 @@ def export_models(folder: Path, model: Path, run: Path, convert: Path) -> None:
             onnx.save(export(file.manifest, file.tensors, level, form), folder / f"{name}.onnx")
             subprocess.run([str(run.parent / "mnnconvert"), "-f", "ONNX", "--modelFile", f"{name}.onnx", "--MNNModel",
                             f"{name}.mnn", "--bizCode", "kwsrt"], cwd=folder, check=True, capture_output=True)
-            subprocess.run([str(convert.parent / "onnx2tf"), "-i", f"{name}.onnx", "-o", f"tf_{name}", "-n"], cwd=folder,
-                           check=True, capture_output=True)
+            subprocess.run([str(convert.parent / "onnx2tf"), "-i", f"{name}.onnx", "-o", f"tf_{name}", "-n"],
+                           cwd=folder, check=True, capture_output=True)
             (folder / f"tf_{name}" / f"{name}_float32.tflite").rename(folder / f"{name}.tflite")
     subprocess.run([str(convert), str(Path(__file__).with_name("dscnn.py")), str(folder / "dscnn.tflite")], check=True,
                    capture_output=True)

@@ -125,9 +125,9 @@ class WeightBinarizer(torch.autograd.Function):
 
 
 class InputWeight(torch.autograd.Function):
-    """Weights of the first convolution as whole numbers, one scale per output: the largest is k times the scale, with the
-    largest k that keeps the sum of an output's magnitudes within LARGEST_TOTAL, so that int16 holds every sum of them
-    with int8 features. Gradient straight through."""
+    """Weights of the first convolution as whole numbers, one scale per output: the largest is k times the scale, with
+    the largest k that keeps the sum of an output's magnitudes within LARGEST_TOTAL, so that int16 holds every sum of
+    them with int8 features. Gradient straight through."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor) -> Tensor:
@@ -144,8 +144,8 @@ class InputWeight(torch.autograd.Function):
 
 
 class ClassifierWeight(torch.autograd.Function):
-    """Weights of `bits` bits, -m to m with m = 2^(bits-1) - 1, one scale per output; what lies beyond CLIP times an output's
-    root mean square is clipped, unless they are 8 bits. Gradient straight through."""
+    """Weights of `bits` bits, -m to m with m = 2^(bits-1) - 1, one scale per output; what lies beyond CLIP times an
+    output's root mean square is clipped, unless they are 8 bits. Gradient straight through."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, bits: int) -> Tensor:
