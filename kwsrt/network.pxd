@@ -57,6 +57,7 @@ cdef class Network:
     cdef readonly int32_t frames, bins, classes, stride
     cdef readonly bint causal
     cdef readonly tuple levels
+    cdef dict _run_blocks        # numbers of the blocks that each level runs
     cdef dict _layers            # keeps alive what the structs of _levels point into
     cdef InputConv2d conv1
     cdef BinaryConv2d conv2
@@ -87,3 +88,6 @@ cdef class Network:
     cdef void _run_level(self, int32_t level, Past *past, Buffers *b, float *scores) noexcept nogil
     cdef inline void _transform(self, const kws_kernels *k, const Block *block, int32_t rows, const float *x,
                                 const kws_quantizer *next_quantizer, int8_t *q, Buffers *b) noexcept nogil
+    cdef inline void _expand(self, const kws_kernels *k, const Block *block, int32_t rows, Scratch s) noexcept nogil
+    cdef inline void _project(self, const kws_kernels *k, const Block *block, int32_t rows,
+                              const kws_quantizer *next_quantizer, int8_t *q, Buffers *b) noexcept nogil

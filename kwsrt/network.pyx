@@ -14,9 +14,12 @@ from libc.stdlib cimport calloc, free
 from libc.stdint cimport int16_t, uint8_t
 from libc.string cimport memmove, memset
 
-from kwsrt.layers cimport (KWS_LARGEST_TOTAL, Classifier, ConvLayer, Memory, ScratchSize, Staircase, classifier_run, classifier_sums,
-                           close_up, conv_image_row, conv_rows, conv_scratch, conv_store, input_rows, kws_code_bytes,
-                           kws_padded_outputs, larger, linear_scratch, memory_scratch, memory_sums, softmax)
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from kwsrt.layers cimport (KWS_LARGEST_TOTAL, Classifier, ConvLayer, Memory, Scratch, ScratchSize, Staircase,
+                           classifier_run, classifier_sums, close_up, conv_image_row, conv_rows, conv_scratch,
+                           conv_store, input_rows, kws_code_bytes, kws_padded_outputs, larger, linear_scratch,
+                           memory_scratch, memory_sums, softmax)
 
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t alignment, size_t size)
@@ -132,6 +135,7 @@ cdef class Network:
                    _memory_signs(tensors[f"blocks.{i}.memory.weight"], config["taps"], self._width))
                   for i in range(config["blocks"])]
         self._layers = {"conv1": self.conv1, "conv2": self.conv2, "fc1": self.fc1}
+        self._run_blocks = {name: tuple(blocks) for name, blocks in config["levels"].items()}
         for index, (name, blocks) in enumerate(config["levels"].items()):
             self._add_level(index, name, blocks, shared, tensors, planes)
 
@@ -466,13 +470,95 @@ cdef class Network:
         next block's memory takes, where there is one."""
         cdef Scratch s = b.scratch
         k.affine_codes(&block.memory.epilogue, &block.expand.quantizer, s.sums, x, rows, self._width, b.m, s.codes)
+        self._expand(k, block, rows, s)
+        self._project(k, block, rows, next_quantizer, q, b)
+
+    cdef inline void _expand(self, const kws_kernels *k, const Block *block, int32_t rows, Scratch s) noexcept nogil:
         k.bgemm(&block.expand.product, s.codes, rows, s.sums)
         k.staircase(&block.stairs, s.sums, rows, self._hidden, s.codes)
+
+    cdef inline void _project(self, const kws_kernels *k, const Block *block, int32_t rows,
+                              const kws_quantizer *next_quantizer, int8_t *q, Buffers *b) noexcept nogil:
+        cdef Scratch s = b.scratch
         k.bgemm(&block.project.product, s.codes, rows, s.sums)
         if next_quantizer == NULL:
             k.affine(&block.project.epilogue, s.sums, b.m, rows, self._width, b.x)
         else:
             k.affine_levels(&block.project.epilogue, next_quantizer, s.sums, b.m, rows, self._width, b.x, q)
+
+
+    def layer_times(self, features, thin, int repeats):
+        """Where the time of a decision goes: {layer: microseconds}, each the mean of `repeats` runs of that layer alone.
+
+        features, int8 (frames, bins) : a window. Of a causal network, what one new step takes.
+
+        Raises
+        ------
+        ThinError : no such level, or "auto".
+        """
+        cdef int32_t index = self.level_index(thin)
+        if index == AUTO:
+            raise ThinError("layers are timed at one thinning level, not at auto")
+        cdef const int8_t[:, ::1] q = np.ascontiguousarray(features, dtype=np.int8)
+        cdef Workspace work = self.workspace()
+        cdef Kept kept = self.kept()
+        cdef Buffers *b = &work.buffers
+        cdef Past *past = &kept.past
+        cdef const kws_kernels *k = self.kernels.table
+        cdef Level *level = &self._levels[index]
+        cdef Block *block
+        cdef int32_t rows = 1 if self.causal else self._steps, first = KERNEL - STRIDE if self.causal else 0, i
+        cdef int32_t first_rows = STRIDE if self.causal else self.conv2.layer.height
+        cdef float[::1] scores = np.empty(self.classes, np.float32)
+        cdef int8_t *column = past.columns if self.causal else b.scratch.q
+        cdef int64_t start
+        self.infer(index, &q[0, 0], past, b, &scores[0])
+        times = {}
+        start = _nanoseconds()
+        for _ in range(repeats):
+            self._first_rows(&q[0, 0], first, first_rows, past, b)
+        times["conv1"] = _nanoseconds() - start
+        start = _nanoseconds()
+        for _ in range(repeats):
+            self._stem_rows(0, rows, past, past.x[0], b)
+        times["conv2, fc1"] = _nanoseconds() - start
+        for i in range(level.count):
+            block = &level.blocks[i]
+            name = f"blocks.{self._run_blocks[thin][i]}"
+            start = _nanoseconds()
+            for _ in range(repeats):
+                if self.causal:
+                    k.memory(block.memory.weights, column, self._taps, self._width, b.scratch.sums)
+                else:
+                    memory_sums(k, &block.memory, column, rows, b.scratch.sums)
+                k.affine_codes(&block.memory.epilogue, &block.expand.quantizer, b.scratch.sums, past.x[0], rows,
+                               self._width, b.m, b.scratch.codes)
+            times[f"{name}.memory"] = _nanoseconds() - start
+            start = _nanoseconds()
+            for _ in range(repeats):
+                self._expand(k, block, rows, b.scratch)
+            times[f"{name}.expand"] = _nanoseconds() - start
+            start = _nanoseconds()
+            for _ in range(repeats):
+                self._project(k, block, rows, _next_quantizer(level, i), column, b)
+            times[f"{name}.project"] = _nanoseconds() - start
+        start = _nanoseconds()
+        for _ in range(repeats):
+            if self.causal:
+                k.to_int8(b.x, self._width, level.classifier.inverse_scale, past.ends)
+                classifier_sums(k, &level.classifier, past.ends, b.classifier_sums, b.logits)
+            else:
+                classifier_run(k, &level.classifier, past.x[0] if level.count == 0 else b.x, b.classifier_q,
+                               b.classifier_sums, b.logits)
+            softmax(b.logits, self.classes, &scores[0])
+        times["classifier"] = _nanoseconds() - start
+        return {name: took / repeats / 1000 for name, took in times.items()}
+
+
+cdef int64_t _nanoseconds() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return 1000000000 * <int64_t>now.tv_sec + now.tv_nsec
 
 
 cdef inline const kws_quantizer *_next_quantizer(const Level *level, int32_t i) noexcept nogil:

@@ -395,6 +395,23 @@ def test_bench(cli, tiny, tiny_model_path):
     assert out.count("us a decision") == 3
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_bench_of_layers(cli, refused, tiny_model_path, tmp_path, causal):
+    path = tiny_model_path
+    if causal:
+        path = tmp_path / "causal.kws"
+        path.write_bytes(make_model(1, causal=True, steps=4, frames=25))
+    code, out, err = cli("bench", "--model", path, "--layers", "--thin", "half", "--json")
+    result = json.loads(out)
+    assert (code, err, result["thin"], result["causal"]) == (0, "", "half", causal)
+    blocks = [f"blocks.{i}.{part}" for i in (1, 3) for part in ("memory", "expand", "project")]
+    assert list(result["layers_us"]) == ["conv1", "conv2, fc1", *blocks, "classifier"]
+    assert all(us > 0 for us in result["layers_us"].values())
+    assert "together" in cli("bench", "--model", path, "--layers")[1]
+    assert "auto" in refused("bench", "--model", path, "--layers", "--thin", "auto")
+    assert "one of the two" in refused("bench", "--model", path, "--layers", "--levels")
+
+
 def test_bench_of_many_streams(cli, refused, tiny_model_path):
     code, out, err = cli("bench", "--model", tiny_model_path, "--streams", 3, "--json")
     result = json.loads(out)

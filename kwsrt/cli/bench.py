@@ -17,7 +17,7 @@ from kwsrt.errors import AudioError, OptionError
 from kwsrt.format import verification_audio
 from kwsrt.stream import LONGEST_STRIDE
 
-ROUNDS, SECONDS, WINDOWS = 7, 4, 32
+ROUNDS, SECONDS, WINDOWS, LAYER_REPEATS = 7, 4, 32, 200
 HELP = "how fast a model runs on this machine"
 DESCRIPTION = """\
 How long a decision takes here, in one thread: the median of several rounds, in microseconds. A decision is made every
@@ -27,12 +27,16 @@ sets.
 With --streams N, N live sources share the model: the memory that each takes, and how many times faster than real time
 the thread serves them all.
 
+With --layers, where the time of a decision goes: each layer run alone, again and again (of a causal network, one new
+step). Together they take a little less than a decision, whose layers find less in the cache.
+
 With --levels, what the network costs in a live stream at each thinning level and with "auto", whose cost depends on
 what it hears: give a recording with --audio.
 
 examples:
   kwsrt bench
   kwsrt bench --thin quarter
+  kwsrt bench --layers --thin half
   kwsrt bench --streams 100
   kwsrt bench --levels --audio evening.flac
 """
@@ -42,6 +46,7 @@ def add_arguments(parser: Parser) -> None:
     """The command's arguments."""
     add_model_options(parser)
     parser.add_argument("--streams", type=int, default=1, metavar="N", help="live sources (default: %(default)s)")
+    parser.add_argument("--layers", action="store_true", help="where the time goes, layer by layer")
     parser.add_argument("--levels", action="store_true", help="compare the thinning levels, and auto, in a live stream")
     parser.add_argument("--audio", type=Path, metavar="FILE",
                         help="what --levels hears (default: the second of sound that is in the model, repeated)")
@@ -55,6 +60,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise OptionError(f"--streams {arguments.streams}: expected 1 or more")
     if arguments.audio and not arguments.levels:
         raise OptionError("--audio is what --levels hears: give both")
+    if arguments.layers and arguments.levels:
+        raise OptionError("--layers takes one level (--thin), --levels compares them all: give one of the two")
+    if arguments.layers:
+        result = layers(model, arguments.thin)
+        print(json.dumps(result) if arguments.json else _layer_table(result))
+        return 0
     if arguments.levels:
         result = compare(model, _samples(model, arguments.audio))
         print(json.dumps(result) if arguments.json else _table(result))
@@ -97,6 +108,25 @@ def measure(model: kwsrt.Model, thin: str, streams: int = 1) -> dict[str, Any]:
             "stream_us": _median(lambda: live(sources[:1]), len(chunks)), "streams": streams,
             "streams_us": _median(lambda: live(sources), len(chunks)), "stream_bytes": sources[0].memory,
             "period_us": 1e6 * sources[0].stride / model.sample_rate}
+
+
+def layers(model: kwsrt.Model, thin: str) -> dict[str, Any]:
+    """Median microseconds of each layer of a decision, and of a frame of the front end."""
+    samples = _samples(model)
+    frames = model.frontend.quantized(samples)
+    rounds = [model.network.layer_times(frames[:model.network.frames], thin, LAYER_REPEATS) for _ in range(ROUNDS + 1)]
+    times = {name: round(statistics.median(turn[name] for turn in rounds[1:]), 3) for name in rounds[0]}
+    return {"model": model.name, "thin": thin, "isa": model.isa, "threads": 1, "causal": model.network.causal,
+            "frontend_frame_us": _median(lambda: model.frontend.quantized(samples), len(frames)), "layers_us": times}
+
+
+def _layer_table(result: dict[str, Any]) -> str:
+    times, total = result["layers_us"], sum(result["layers_us"].values())
+    what = "one new step of a causal network" if result["causal"] else "one window"
+    return "\n".join([f"{result['model']}, {result['thin']}, {result['isa']}, 1 thread, {what}",
+                      *(f"{name:<17} {us:8.2f} us {us / total:6.1%}" for name, us in times.items()),
+                      f"{'together':<17} {total:8.2f} us",
+                      f"{'a frame before':<17} {result['frontend_frame_us']:8.2f} us"])
 
 
 def compare(model: kwsrt.Model, samples: NDArray[Any]) -> dict[str, Any]:

@@ -61,7 +61,8 @@ def main() -> int:
     for level, ratio in result["times faster than float"].items():
         for against, value in ratio.items():
             name = result["fastest float"][level if against == "same level" else next(iter(result["fastest float"]))]
-            print(f"{level}: {value['median']:.1f} ({value['low']:.1f} to {value['high']:.1f}) times faster than {name}")
+            spread = f"({value['low']:.1f} to {value['high']:.1f})"
+            print(f"{level}: {value['median']:.1f} {spread} times faster than {name}")
     return 0
 
 
