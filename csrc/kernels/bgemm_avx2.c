@@ -65,8 +65,9 @@ INLINE void count_chunk(const uint8_t (*table)[16], const uint8_t *codes, int32_
     }
 }
 
-/* sums[r][b][0..15] -= 2 * (low half + high half of the counters). */
-INLINE void widen(__m256i counter[2][4], const int32_t rows, const int32_t blocks, int16_t *sums, int32_t padded)
+/* sums[r][b][0..15] = what they were, or `all` at first, - 2 * (low half + high half of the counters). */
+INLINE void widen(__m256i counter[2][4], const int32_t rows, const int32_t blocks, const int32_t at_first, __m256i all,
+                  int16_t *sums, int32_t padded)
 {
     for (int32_t r = 0; r < rows; ++r) {
         for (int32_t b = 0; b < blocks; ++b) {
@@ -74,7 +75,7 @@ INLINE void widen(__m256i counter[2][4], const int32_t rows, const int32_t block
             __m256i low = _mm256_cvtepu8_epi16(_mm256_castsi256_si128(counter[r][b]));
             __m256i high = _mm256_cvtepu8_epi16(_mm256_extracti128_si256(counter[r][b], 1));
             __m256i twice = _mm256_slli_epi16(_mm256_add_epi16(low, high), 1);
-            _mm256_storeu_si256(at, _mm256_sub_epi16(_mm256_loadu_si256(at), twice));
+            _mm256_storeu_si256(at, _mm256_sub_epi16(at_first ? all : _mm256_loadu_si256(at), twice));
         }
     }
 }
@@ -86,17 +87,15 @@ INLINE void tile(const kws_bgemm_args *args, const uint8_t *codes, int32_t block
     int32_t bytes = kws_weight_bytes(args->inputs), padded = kws_padded_outputs(args->outputs), pairs = bytes / 2;
     const uint8_t *weights = args->weights + block * bytes * 16;
     const __m256i all = _mm256_set1_epi16((int16_t)((args->planes == 2 ? 3 : 1) * args->inputs));
+    __m256i counter[2][4];
+    int32_t count = pairs < PAIRS_BETWEEN_WIDENINGS ? pairs : PAIRS_BETWEEN_WIDENINGS;
     sums += 16 * block;
-    for (int32_t r = 0; r < rows; ++r) {
-        for (int32_t b = 0; b < blocks; ++b) {
-            _mm256_storeu_si256((__m256i *)(void *)(sums + r * padded + 16 * b), all);
-        }
-    }
-    for (int32_t i = 0; i < pairs; i += PAIRS_BETWEEN_WIDENINGS) {
-        int32_t count = pairs - i < PAIRS_BETWEEN_WIDENINGS ? pairs - i : PAIRS_BETWEEN_WIDENINGS;
-        __m256i counter[2][4];
+    count_chunk(table, codes, 2 * bytes, weights, 16 * bytes, count, rows, blocks, counter);
+    widen(counter, rows, blocks, 1, all, sums, padded);
+    for (int32_t i = count; i < pairs; i += count) {
+        count = pairs - i < PAIRS_BETWEEN_WIDENINGS ? pairs - i : PAIRS_BETWEEN_WIDENINGS;
         count_chunk(table, codes + 4 * i, 2 * bytes, weights + 32 * i, 16 * bytes, count, rows, blocks, counter);
-        widen(counter, rows, blocks, sums, padded);
+        widen(counter, rows, blocks, 0, all, sums, padded);
     }
 }
 

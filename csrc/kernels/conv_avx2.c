@@ -23,8 +23,9 @@ static inline __m256i two_taps(const int16_t *x)
     return _mm256_set1_epi32(both);
 }
 
+/* `kernel` is a constant where it is that of the family, 5, and `pixels` always. */
 static inline __attribute__((always_inline)) void tile(const kws_conv_args *args, const int16_t *patch, int32_t block,
-                                                       const int32_t pixels, int16_t *sums)
+                                                       const int32_t kernel, const int32_t pixels, int16_t *sums)
 {
     __m256i low[4], high[4];
     int32_t padded = kws_padded_outputs(args->outputs);
@@ -32,11 +33,11 @@ static inline __attribute__((always_inline)) void tile(const kws_conv_args *args
         low[p] = high[p] = _mm256_setzero_si256();
     }
     const int16_t *w = args->weights + block;
-    for (int32_t i = 0; i < args->kernel; ++i) {
-        for (int32_t j = 0; j < args->kernel; j += 2) {
+    for (int32_t i = 0; i < kernel; ++i) {
+        for (int32_t j = 0; j < kernel; j += 2) {
             __m256i first = _mm256_loadu_si256((const __m256i *)(const void *)w), second = _mm256_setzero_si256();
             w += padded;
-            if (j + 1 < args->kernel) {
+            if (j + 1 < kernel) {
                 second = _mm256_loadu_si256((const __m256i *)(const void *)w);
                 w += padded;
             }
@@ -63,12 +64,16 @@ void kws_conv_avx2(const kws_conv_args *args, const int16_t *image, int16_t *sum
         int32_t column = 0;
         for (; column + 4 <= args->out_width; column += 4, patch += 4 * args->stride, sums += 4 * padded) {
             for (int32_t block = 0; block < padded; block += KWS_OUTPUT_BLOCK) {
-                tile(args, patch, block, 4, sums);
+                if (args->kernel == 5) {
+                    tile(args, patch, block, 5, 4, sums);
+                } else {
+                    tile(args, patch, block, args->kernel, 4, sums);
+                }
             }
         }
         for (; column < args->out_width; ++column, patch += args->stride, sums += padded) {
             for (int32_t block = 0; block < padded; block += KWS_OUTPUT_BLOCK) {
-                tile(args, patch, block, 1, sums);
+                tile(args, patch, block, args->kernel, 1, sums);
             }
         }
     }
