@@ -65,6 +65,7 @@ cdef class Network:
     cdef BinaryLinear fc1
     cdef Level *_levels
     cdef object _kept
+    cdef list _spare             # memory of earlier runs
     cdef int32_t _code_row, _code_rows  # bytes of a row of Past.codes, and how many there are
     cdef int8_t[::1] _other      # of every class, whether it is no keyword
     cdef bint _others            # whether there are such

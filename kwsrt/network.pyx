@@ -3,7 +3,8 @@
 
 conv1 (int8) -> conv2 -> fc1 -> blocks of memory, expand, project -> classifier (int8) -> softmax. A thinning level runs
 some of the blocks: all levels share every weight and have norms of their own inside the blocks. The object is immutable;
-an inference works in a Workspace and in nothing else, so one network serves any number of threads.
+an inference works in a Workspace and in nothing else, so one network serves any number of threads. Network.run keeps
+those it made, one for each thread that ran at the same time.
 
 The network of the papers sees a window: convolutions and memories are padded at its ends, so that every decision computes
 it anew (but for rows of the first layers, which Kept keeps). A causal one has memories that look back and convolutions
@@ -107,7 +108,7 @@ cdef class Network:
         other = np.zeros(classes, np.int8)
         other[list(others)] = 1
         self._other, self._others = other, other.any()
-        self._kept = [tensors]
+        self._kept, self._spare = [tensors], []
         planes, scales = config["planes"], tensors["scales"]
         pad = (0 if self.causal else PAD, PAD)
         self.conv1 = InputConv2d(tensors["conv1.weight"], height=self.frames, width=self.bins, stride=STRIDE, pad=pad,
@@ -213,14 +214,16 @@ cdef class Network:
             raise OptionError(f"expected int8 features of shape (windows, {self.frames}, {self.bins}), "
                               f"got {features.dtype} {features.shape}")
         cdef const int8_t[:, :, ::1] q = features
-        cdef Workspace work = self.workspace()
-        cdef Kept kept = self.kept()
+        cdef tuple memory = self._spare.pop() if self._spare else (self.workspace(), self.kept())
+        cdef Workspace work = memory[0]
+        cdef Kept kept = memory[1]
         scores = np.empty((q.shape[0], self.classes), np.float32)
         cdef float[:, ::1] out = scores
         cdef Py_ssize_t i, count = q.shape[0]
         with nogil:
             for i in range(count):
                 self.infer(level, &q[i, 0, 0], &kept.past, &work.buffers, &out[i, 0])
+        self._spare.append(memory)
         return scores
 
     cdef Workspace workspace(self):

@@ -10,17 +10,17 @@
  * That is 4 operations for 16 x 8 x 2 bits and 0.5 for the nibbles (4 rows), where popcount needs 6 (EOR, CNT, ADD a plane).
  *
  *     instruction      A53 latency, issue     A55          A72
- *     TBL (1 reg)      2, 1 a cycle           2, 1         3, 1 (two pipes share it)
- *     ADD 16b          1, 1 a cycle           1, 1         3, 2
- *     LDR q            3, 1 a cycle           3, 1         5, 1
- *     (from llvm's scheduling models; a model, not a measurement)
+ *     TBL (1 reg)      6, 1 a cycle           4, 1         6, 1 in 1.5 cycles
+ *     ADD 16b          6, 1 a cycle           4, 1         3, 2
+ *     LDR q            4, 1 a cycle           3, 1         5, 1
+ *     (llvm 14's scheduling models; models, not measurements. tools/bench/README.md has what they make of each variant)
  *
- * Tiles, by instructions for 8 inputs x 16 outputs x 1 row (6 of them are the lookups', the rest is shared or overhead):
+ * Tiles, by instructions for 8 inputs x 16 outputs x 1 row (four are the lookups and adds):
  *
  *     4 rows x 4 blocks of 16 outputs    6.1    16 counters, 2 tables, 8 nibble registers; a table serves 64 outputs
- *     8 rows x 2 blocks                  6.6    for layers of 32 outputs, whose patches are many rows
- *     1 row x 8 blocks                   7.9    for one new step of a causal network: all shared is a table for 128 outputs
- *     1 row x 4 blocks                   8.5
+ *     8 rows x 2 blocks                  6.7    for layers of 32 outputs, whose patches are many rows
+ *     1 row x 8 blocks                   8.3    for one new step of a causal network: all shared is a table for 128 outputs
+ *     1 row x 4 blocks                   9.0
  *
  * Overflow: a lookup is at most 12 (4 inputs x (2 + 1)); a byte counter takes 20 lookups, 240, between widenings:
  * 10 weight bytes = 80 inputs. The 16-bit sums hold 2 * 3 * KWS_MAX_INPUTS / 2 = 24,576 mismatches.

@@ -4,7 +4,8 @@
  *         for each pixel: sums += weights * x          MLA by element, twice
  *
  * For the kernel of the family, 5 wide and 2 apart, the 11 pixels that a kernel row sees sit in two registers, whose lanes
- * MLA takes for nothing; others load and broadcast (LD1R) each. MLA 8h: A53 4 cycles, 1 a cycle; A72 4, 1 a cycle.
+ * MLA takes for nothing; others load and broadcast (LD1R) each. MLA 8h: A53 6 cycles, 1 a cycle; A55 4, 2 a
+ * cycle; A72 6, 1 in 2 cycles (llvm 14's models).
  * int16 holds every sum (kernels.h).
  */
 #if defined(__aarch64__)

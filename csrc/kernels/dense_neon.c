@@ -1,6 +1,6 @@
 /* dense_neon.c - the classifier with NEON: its int8 input, and the products of four outputs at a time, which share the
  * input's loads: SMULL and SMLAL2 add two products in int16 (2 * 127 * 127 = 32,258 fits), SADALP adds pairs of these to
- * int32. SMULL, SMLAL: A53 4 cycles, 1 a cycle; A72 4, 1. SADALP: A53 4, 1; A72 4 (2 from one to the next), 1.
+ * int32. SMULL, SMLAL, SADALP: A53 6 cycles, 1 a cycle; A55 4, 1; A72 5, 5 and 4, 1 (llvm 14's models).
  */
 #if defined(__aarch64__)
 #include <arm_neon.h>

@@ -6,11 +6,11 @@
  *     b1 = n >= 2, b2 = n is odd                       one plane: b1 = n >= 1
  *
  * The masks are added as int32 and narrowed by UZP1 (-n fits a byte). Codes: each of 16 bytes keeps its two bits at
- * their place in the code (AND, CMTST and BIT), and ADDP twice adds four neighbours. A staircase goes there straight
+ * their place in the code (AND, ORR), and ADDP twice adds four neighbours. A staircase goes there straight
  * from the sums, by six compares of 8 int16; its steps stay in registers over the rows.
  *
- * FCMGE, FADD, FMUL: A53 4 cycles latency, 1 a cycle (128 bits by llvm's model); A72 3 and 4, 2 a cycle. UZP1, ADDP:
- * A53 2 and 2. FADD and FMUL stay apart: FMLA would round once.
+ * FCMGE, FADD, FMUL, UZP1, ADDP: A53 6 cycles, 1 a cycle; A55 4, 1; A72 5, 1, but UZP1 6, 1 in 1.5 cycles and ADDP 3, 2
+ * a cycle (llvm 14's models). FADD and FMUL stay apart: FMLA would round once.
  */
 #if defined(__aarch64__)
 #include <arm_neon.h>

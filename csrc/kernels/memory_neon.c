@@ -1,5 +1,6 @@
 /* memory_neon.c - one step of a memory with NEON: MLA 16b multiplies 16 activations by weights of +1 and -1 and adds them
- * to what the channel's other taps gave (A53 and A72 4 cycles, 1 a cycle; two registers hide it in part).
+ * to what the channel's other taps gave (llvm 14's models: A53 6 cycles, 1 a cycle; A55 4, 1; A72 6, 1 in
+ * 2 cycles; two registers hide it in part).
  *
  * Overflow: |q| <= 3, so a byte holds the sum of KWS_MOST_TAPS = 31 taps, 93; only then are the sums widened.
  */
