@@ -1,16 +1,15 @@
-"""Model cycles of the hand-scheduled inner loops of bgemm_neon.c, by llvm-mca: no measurement, a scheduling model's word.
+"""Model cycles of the hand-scheduled inner loops of bgemm_neon.c, by llvm-mca: a model, no measurement.
 
     python -m tools.bench.mca [LLVM_MCA]            (Debian: llvm-14, gcc-aarch64-linux-gnu)
 
-A loop's cycles are divided by its lookups: one looks up 16 outputs x 4 inputs x 2 planes, 128 bits of a popcount kernel's
-work, for which EOR, CNT and ADD take 3.0 cycles on a core that starts one such operation a cycle (Cortex-A53, A55), and 1.5
-where it starts two (A72). The same bound for a lookup and its add is 2.0 on all three, and a share of the nibbles.
+A loop's cycles are divided by its lookups: one looks up 16 outputs x 4 inputs x 2 planes, 128 bits of a popcount
+kernel's work, for which EOR, CNT and ADD take 3.0 cycles on a core that starts one such operation a cycle (Cortex-A53,
+A55), and 1.5 where it starts two (A72). The bound for a lookup and its add is 2.0, and a share of the nibbles.
 """
 import re
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 from tools.bench.instructions import COMPILER, FLAGS, ROOT
 
@@ -21,11 +20,12 @@ ITERATIONS = 100
 def loops() -> dict[str, list[str]]:
     """The instructions of each asm loop, by its shape."""
     source = ROOT / "csrc" / "kernels" / "bgemm_neon.c"
-    text = subprocess.run([COMPILER, *FLAGS, "-I", str(ROOT / "csrc"), "-S", str(source), "-o", "-"], capture_output=True,
-                          text=True, check=True).stdout
+    text = subprocess.run([COMPILER, *FLAGS, "-I", str(ROOT / "csrc"), "-S", str(source), "-o", "-"],
+                          capture_output=True, text=True, check=True).stdout
     found: dict[str, list[str]] = {}
     for body in re.findall(r"^1:\n(.*?b\.ne 1b)", text, re.MULTILINE | re.DOTALL):
-        lines = [line for line in body.splitlines() if line.strip() and not line.strip().startswith(("//", "#", "b.ne"))]
+        lines = [line for line in body.splitlines() if line.strip()]
+        lines = [line for line in lines if not line.strip().startswith(("//", "#", "b.ne"))]
         lookups = sum("tbl" in line for line in lines)
         found[{32: "4 rows x 4 blocks", 16: "1 row x 8 blocks"}[lookups]] = lines
     return found
