@@ -24,11 +24,11 @@ library = ("kws", {"sources": [str(path) for path in sorted(Path("csrc").rglob("
 
 
 def extension(name):
-    """A compiled module; what it runs in a loop is in the library, so that -O3 would only make it slow to build."""
+    """A compiled module; what it runs in a loop is in the library, so that more than -O1 would only make it slow to build."""
     return Extension(f"kwsrt.{name}", [f"kwsrt/{name}.pyx"], include_dirs=["csrc"], define_macros=MACROS,
                      depends=[str(path) for pattern in ("kwsrt/*.pxd", "csrc/**/*.[ch]")
                               for path in sorted(Path().glob(pattern))],
-                     extra_compile_args=["-O2", *EXACT], py_limited_api=True)
+                     extra_compile_args=["-O1", *EXACT], py_limited_api=True)
 
 
 MODULES = ("frontend", "layers", "network", "stream", "trigger")

@@ -17,7 +17,7 @@ mapfile -t files < <(grep -rlE 'mark\.arm\b' --include='test_*.py' tests | sort)
 declare -A jobs
 for isa in neon scalar; do
     # The NEON tests already compare both, kernel by kernel.
-    if [ $isa = scalar ]; then files=(tests/test_network.py tests/test_stream.py); fi
+    if [ $isa = scalar ]; then files=(tests/test_stream.py); fi
     KWSRT_ISA=$isa "$repo/.ci/arm/py64" -m pytest -q -p no:cacheprovider -m arm "${files[@]}" > "$isa.log" 2>&1 &
     jobs[$isa]=$!
 done
