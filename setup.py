@@ -24,7 +24,7 @@ library = ("kws", {"sources": [str(path) for path in sorted(Path("csrc").rglob("
 
 
 def extension(name):
-    """A compiled module; what it runs in a loop is in the library, so that more than -O1 would only make it slow to build."""
+    """A compiled module. What it runs in a loop is in the library: more than -O1 would only make it slow to build."""
     return Extension(f"kwsrt.{name}", [f"kwsrt/{name}.pyx"], include_dirs=["csrc"], define_macros=MACROS,
                      depends=[str(path) for pattern in ("kwsrt/*.pxd", "csrc/**/*.[ch]")
                               for path in sorted(Path().glob(pattern))],

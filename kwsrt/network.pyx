@@ -489,7 +489,6 @@ cdef class Network:
         else:
             k.affine_levels(&block.project.epilogue, next_quantizer, s.sums, b.m, rows, self._width, b.x, q)
 
-
     def layer_times(self, features, thin, int repeats):
         """Where the time of a decision goes: {layer: microseconds}, each the mean of `repeats` runs of that layer alone.
 
