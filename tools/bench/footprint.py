@@ -26,7 +26,7 @@ def float32_bytes(model: kwsrt.Model) -> int:
     steps = n["steps"] if n.get("causal") else n["frames"] // 4
     block = n["taps"] * n["width"] + 2 * n["width"] * n["hidden"]
     stem = 25 * n["conv1"] + 25 * n["conv1"] * n["conv2"] + n["bins"] // 4 * n["conv2"] * n["width"]
-    return 4 * (stem + n["blocks"] * block + steps * n["width"] * len(model.labels))
+    return 4 * int(stem + n["blocks"] * block + steps * n["width"] * len(model.labels))
 
 
 def main() -> int:
