@@ -5,17 +5,19 @@ Layout, little-endian
 | bytes    | what |
 | -------- | ---- |
 | 0..7     | magic: b"KWSRT\\r\\n\\x1a" |
-| 8..11    | uint32 format version, 1 |
-| 12..15   | uint32 length of the manifest in bytes |
+| 8..11    | uint32 format version, 2 |
+| 12..15   | uint32 M: bytes of the manifest |
 | 16..23   | uint64 length of the whole file |
-| 24..31   | zero |
+| 24..27   | uint32 N: bytes of the numbers |
+| 28..31   | uint32 length of the manifest as text |
 | 32..63   | SHA-256 of the whole file with these 32 bytes taken as zero |
-| 64..     | the manifest: UTF-8 JSON |
-| then     | the tensors in the order of `tensor_specs`, each starting at a multiple of 64, zero bytes between them; the
-             file ends with the last tensor |
+| 64..     | M bytes: the manifest, UTF-8 JSON, compressed by zlib |
+| then     | N bytes: the numbers, all tensors that hold no 1-bit weights, see kwsrt.numbers |
+| then     | the 1-bit weights in the order of kwsrt.layout, each from a multiple of 16 on, zero bytes between them, to
+             the end of the file |
 
 Nothing but the manifest says where a tensor lies: the network's sizes decide names, types, shapes and order, so the
-file can be mapped and read in place and has no table that could disagree with itself.
+file can be mapped, its weights be read in place, and it has no table that could disagree with itself.
 
 Manifest
 --------
@@ -25,23 +27,12 @@ channels; blocks; taps of a memory; planes: 1 or 2 activation planes; levels: th
 blocks that run. Where causal is true, memories look back, convolutions are not padded in time, and the classifier sees
 `steps` steps of four frames: frames is 4 * steps + 9. clear: 0 to 1, the score of all labels together that are no
 keywords from which on thin="auto" runs no deeper level, or {level: score} of the levels that it runs before the first
-(0.85 for all where it is missing). verify: number of input/score vectors that the file carries. training, accuracy,
-licence, provenance: what a user should know, in any form.
-
-Tensors
--------
-1-bit weights are uint8 [outputs / 16][2 * inputs / 16][16] as layers.pack_weights says (memories: bits, tap after tap).
-The first convolution's are int8, LARGEST_TOTAL at most in an output's magnitudes together, so that its sums are int16.
-A layer computes y = a*n + b and PReLU from its integer sum n: `affine` is [a, b], `slope` the PReLU's. `threshold`
-shifts the activations before they are quantised, `scales` holds the quantisers' scales: conv2, fc1, then memory,
-expand, project of every block, and last the inverse scale of the classifier's int8 input. Inside the blocks there is
-one `affine` for every level that runs the block. `verify.*` are int8 features and their scores at every level, and the
-scores of the samples that `verification_audio` makes.
+(0.85 for all where it is missing). training, accuracy, licence, provenance: what a user should know, in any form.
 """
 import hashlib
 import json
-import math
 import struct
+import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -51,29 +42,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kwsrt import numbers
 from kwsrt.errors import ModelFileError
+from kwsrt.layout import TensorSpec, tensor_specs
 
 MAGIC = b"KWSRT\r\n\x1a"
-VERSION = 1
-HEADER = struct.Struct("<8sIIQ8x32s")
-ALIGNMENT = 64
+VERSION = 2
+HEADER = struct.Struct("<8sIIQII32s")
+ALIGNMENT = 16
 LARGEST_FILE = 1 << 26
-KERNEL = 5
-LARGEST_TOTAL = 255
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """Name, dtype and shape of one tensor of a file."""
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return int(self.dtype.itemsize * math.prod(self.shape))
+LARGEST_MANIFEST = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -90,55 +68,10 @@ def _aligned(offset: int) -> int:
     return -(-offset // ALIGNMENT) * ALIGNMENT
 
 
-def _packed(inputs: int, outputs: int) -> tuple[int, int, int]:
-    return (-(-outputs // 16), -(-inputs // 16) * 2, 16)
-
-
-def tensor_specs(network: Mapping[str, Any], classes: int, vectors: int) -> list[TensorSpec]:
-    """The tensors of a file, in order, for a valid `network` part of a manifest."""
-    conv1, conv2, width, hidden = (network[key] for key in ("conv1", "conv2", "width", "hidden"))
-    frames, bins, blocks, taps, levels = (network[key] for key in ("frames", "bins", "blocks", "taps", "levels"))
-    steps, bands = network["steps"] if network.get("causal") else frames // 4, bins // 4
-    specs: list[TensorSpec] = []
-
-    def add(name: str, dtype: str, *shape: int) -> None:
-        specs.append(TensorSpec(name, np.dtype(dtype), shape))
-
-    add("scales", "<f4", 2 + 3 * blocks + 1)
-    add("conv1.weight", "i1", KERNEL * KERNEL, conv1)
-    add("conv1.affine", "<f4", 2, conv1)
-    add("conv1.slope", "<f2", conv1)
-    for name, inputs, channels, outputs in (("conv2", KERNEL * KERNEL * conv1, conv1, conv2),
-                                            ("fc1", bands * conv2, conv2, width)):
-        add(f"{name}.weight", "u1", *_packed(inputs, outputs))
-        add(f"{name}.threshold", "<f2", channels)
-        add(f"{name}.affine", "<f2", 2, outputs)
-        add(f"{name}.slope", "<f2", outputs)
-    for i in range(blocks):
-        running = [name for name, indices in levels.items() if i in indices]
-        add(f"blocks.{i}.memory.weight", "u1", -(-taps * width // 8))
-        add(f"blocks.{i}.memory.threshold", "<f2", width)
-        add(f"blocks.{i}.memory.slope", "<f2", width)
-        add(f"blocks.{i}.expand.weight", "u1", *_packed(width, hidden))
-        add(f"blocks.{i}.expand.threshold", "<f2", width)
-        add(f"blocks.{i}.expand.slope", "<f2", 1)
-        add(f"blocks.{i}.project.weight", "u1", *_packed(hidden, width))
-        add(f"blocks.{i}.project.slope", "<f2", width)
-        for layer, outputs in (("memory", width), ("expand", hidden), ("project", width)):
-            for name in running:
-                add(f"blocks.{i}.{layer}.affine.{name}", "<f2", 2, outputs)
-    add("classifier.weight", "i1", classes, steps * width)
-    for name in levels:
-        add(f"classifier.affine.{name}", "<f4", 2, classes)
-    add("verify.features", "i1", vectors, frames, bins)
-    add("verify.scores", "<f4", vectors, len(levels), classes)
-    add("verify.audio_scores", "<f4", len(levels), classes)
-    return specs
-
-
 def _placed(specs: list[TensorSpec], offset: int) -> list[tuple[TensorSpec, int]]:
+    """The 1-bit weights among the tensors with their offsets in the file."""
     placed = []
-    for spec in specs:
+    for spec in filter(lambda spec: spec.is_binary, specs):
         offset = _aligned(offset)
         placed.append((spec, offset))
         offset += spec.size
@@ -170,20 +103,23 @@ def write(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> b
     """
     text = json.dumps(manifest, separators=(",", ":"), sort_keys=False).encode()
     _check_manifest(manifest)
-    specs = tensor_specs(manifest["network"], len(manifest["labels"]), manifest["verify"])
+    specs = tensor_specs(manifest["network"], len(manifest["labels"]))
     if {spec.name for spec in specs} != set(tensors):
         raise ModelFileError(f"tensors do not match the network: {sorted({s.name for s in specs} ^ set(tensors))}")
-    placed = _placed(specs, HEADER.size + len(text))
-    last, offset = placed[-1]
-    data = bytearray(offset + last.size)
-    data[HEADER.size:HEADER.size + len(text)] = text
-    for spec, offset in placed:
+    for spec in specs:
         tensor = tensors[spec.name]
         if tensor.dtype != spec.dtype or tensor.shape != spec.shape:
             raise ModelFileError(f"tensor {spec.name} is {tensor.dtype} {tensor.shape}, "
                                  f"expected {spec.dtype} {spec.shape}")
-        data[offset:offset + spec.size] = tensor.tobytes()
-    HEADER.pack_into(data, 0, MAGIC, VERSION, len(text), len(data), bytes(32))
+    described = zlib.compress(text, 9)
+    section = numbers.pack([spec for spec in specs if not spec.is_binary], tensors)
+    placed = _placed(specs, HEADER.size + len(described) + len(section))
+    last, offset = placed[-1]
+    data = bytearray(offset + last.size)
+    data[HEADER.size:HEADER.size + len(described) + len(section)] = described + section
+    for spec, offset in placed:
+        data[offset:offset + spec.size] = tensors[spec.name].tobytes()
+    HEADER.pack_into(data, 0, MAGIC, VERSION, len(described), len(data), len(section), len(text), bytes(32))
     data[32:64] = hashlib.sha256(data).digest()
     return bytes(data)
 
@@ -217,29 +153,41 @@ def parse(data: bytes) -> ModelFile:
     """
     if len(data) < HEADER.size or data[:8] != MAGIC:
         raise ModelFileError("not a kwsrt model file (.kws)")
-    _, version, manifest_size, size, digest = HEADER.unpack_from(data)
+    _, version, manifest_size, size, section_size, text_size, digest = HEADER.unpack_from(data)
     if version != VERSION:
-        raise ModelFileError(f"format version {version}; this kwsrt reads version {VERSION}: upgrade kwsrt")
+        raise ModelFileError(f"format version {version}; this kwsrt reads version {VERSION}: "
+                             + ("convert the checkpoint again" if version < VERSION else "upgrade kwsrt"))
     if size != len(data):
         raise ModelFileError(f"truncated or damaged: {len(data)} bytes, the header says {size}; fetch the file again")
     if hashlib.sha256(data[:32] + bytes(32) + data[64:]).digest() != digest:
         raise ModelFileError("damaged: the checksum does not match; fetch the file again")
+    _require(text_size <= LARGEST_MANIFEST, f"{text_size} bytes long")
+    start = HEADER.size + manifest_size
+    text = numbers.inflate(data[HEADER.size:start], text_size)
     try:
-        manifest = json.loads(data[HEADER.size:HEADER.size + manifest_size])
+        manifest = json.loads(text)
     except (UnicodeDecodeError, ValueError, RecursionError):
         raise ModelFileError("the manifest is not JSON") from None
     _check_manifest(manifest)
-    placed = _placed(tensor_specs(manifest["network"], len(manifest["labels"]), manifest["verify"]),
-                     HEADER.size + manifest_size)
+    specs = tensor_specs(manifest["network"], len(manifest["labels"]))
+    placed = _placed(specs, start + section_size)
     last, offset = placed[-1]
     if offset + last.size != size:
         raise ModelFileError(f"the network of the manifest takes {offset + last.size} bytes, the file has {size}")
-    ends = [HEADER.size + manifest_size, *(start + spec.size for spec, start in placed)]
-    if any(data[end:start].strip(b"\0") for end, (_, start) in zip(ends, placed, strict=False)):
-        raise ModelFileError("the bytes between the tensors are not zero")
-    tensors = {spec.name: np.frombuffer(data, spec.dtype, math.prod(spec.shape), offset).reshape(spec.shape)
-               for spec, offset in placed}
+    ends = [start + section_size, *(offset + spec.size for spec, offset in placed)]
+    if any(data[end:offset].strip(b"\0") for end, (_, offset) in zip(ends, placed, strict=False)):
+        raise ModelFileError("the bytes between the weights are not zero")
+    tensors = numbers.unpack([spec for spec in specs if not spec.is_binary], data[start:start + section_size])
+    tensors |= {spec.name: np.frombuffer(data, spec.dtype, spec.size, offset).reshape(spec.shape)
+                for spec, offset in placed}
     return ModelFile(manifest, tensors, size, digest.hex())
+
+
+def sections(data: bytes) -> dict[str, int]:
+    """Bytes of the parts of a valid file."""
+    _, _, manifest, size, section, _, _ = HEADER.unpack_from(data)
+    return {"header": HEADER.size, "manifest": manifest, "norms, thresholds, slopes, int8 weights": section,
+            "1-bit weights": size - HEADER.size - manifest - section}
 
 
 def _require(condition: bool, what: str) -> None:
@@ -266,7 +214,6 @@ def _check_manifest(manifest: Any) -> None:
     _require(isinstance(labels, list) and 2 <= len(labels) <= 1000 and all(isinstance(v, str) and v for v in labels)
              and len(set(labels)) == len(labels), "labels")
     _require(isinstance(manifest.get("frontend"), dict), "frontend")
-    _require(_is_count(manifest.get("verify"), 0, 64), "verify")
     _require(_are_scores(manifest.get("threshold", 0.8), manifest["labels"]), "threshold")
     _require(isinstance(network, dict) and network.get("family") == "dfsmn",
              f"network family {network.get('family') if isinstance(network, dict) else network!r}; upgrade kwsrt?")

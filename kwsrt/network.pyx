@@ -50,6 +50,13 @@ cdef size_t _rounded(size_t size) noexcept nogil:
     return (size + 63) // 64 * 64
 
 
+cdef void *_take(char **cursor, size_t size) noexcept nogil:
+    """The next `size` bytes of a memory that is shared out."""
+    cdef void *start = cursor[0]
+    cursor[0] += size
+    return start
+
+
 cdef class Workspace:
     """The memory of one inference: reuse it, from one thread at a time. Network.run makes its own."""
 
@@ -71,7 +78,7 @@ cdef class Network:
     ----------
     config : dict, the `network` part of a model file's manifest (kwsrt.format says what it holds).
     classes : number of labels.
-    tensors : dict of arrays by the names of kwsrt.format.tensor_specs; 1-bit weights are used in place, not copied, where
+    tensors : dict of arrays by the names of kwsrt.layout.tensor_specs; 1-bit weights are used in place, not copied, where
         the kernels read the file's order.
     kernels : layers.Kernels or None for the best of this CPU (or KWSRT_ISA).
     clear : the score, 0 to 1, of all classes together that are no keywords from which on "auto" believes a level and runs
@@ -253,24 +260,15 @@ cdef class Network:
         if work._memory == NULL:
             raise MemoryError()
         cdef char *cursor = <char *>work._memory
-        b.image = <int16_t *>cursor
-        cursor += image
-        b.x = <float *>cursor
-        cursor += x
-        b.m = <float *>cursor
-        cursor += x
-        b.logits = <float *>cursor
-        cursor += logits
-        b.classifier_q = <int8_t *>cursor
-        cursor += ends
-        b.classifier_sums = <int32_t *>cursor
-        cursor += sums
-        b.scratch.q = <int8_t *>cursor
-        cursor += q
-        b.scratch.codes = <uint8_t *>cursor
-        cursor += codes
-        b.closed = <uint8_t *>cursor
-        cursor += _rounded(closed)
+        b.image = <int16_t *>_take(&cursor, image)
+        b.x = <float *>_take(&cursor, x)
+        b.m = <float *>_take(&cursor, x)
+        b.logits = <float *>_take(&cursor, logits)
+        b.classifier_q = <int8_t *>_take(&cursor, ends)
+        b.classifier_sums = <int32_t *>_take(&cursor, sums)
+        b.scratch.q = <int8_t *>_take(&cursor, q)
+        b.scratch.codes = <uint8_t *>_take(&cursor, codes)
+        b.closed = <uint8_t *>_take(&cursor, _rounded(closed))
         b.scratch.sums = <int16_t *>cursor
         work.buffers = b
         return work

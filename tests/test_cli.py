@@ -373,7 +373,7 @@ def test_info_verify_fails_on_any_difference(cli, tmp_path, difference):
 
     file = file_format.parse(make_model())
     scores = file.tensors["verify.scores"].copy()
-    scores[1, 0, 0] += difference
+    scores[1, 0] += difference
     (tmp_path / "wrong.kws").write_bytes(file_format.write(file.manifest, file.tensors | {"verify.scores": scores}))
     code, out, err = cli("info", tmp_path / "wrong.kws", "--verify")
     assert code == 1

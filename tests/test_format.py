@@ -1,8 +1,8 @@
 """The packed file: its layout as documented, and that nothing damaged or hostile is taken for a model."""
 import hashlib
 import json
-import struct
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kwsrt import format as file_format
+from kwsrt import layout, numbers
 from kwsrt.errors import ModelFileError
 from kwsrt.model import Model, load
-from tests.models import make_model, make_tensors
+from tests.models import make_model, make_tensors, sealed, taken_apart
 from tests.reference import same_bits
 
 pytestmark = pytest.mark.arm
@@ -22,20 +23,18 @@ FILE = make_model(5, frontend={"window": 64, "hop": 64, "n_fft": 64, "bins": 8, 
 GOOD = file_format.parse(FILE)
 
 
-def sealed(manifest, body=None, *, version=1, magic=b"KWSRT\r\n\x1a", manifest_size=None, size=None):
-    """A file with a correct checksum around any manifest (an object, or bytes) and any bytes of tensors."""
-    text = manifest if isinstance(manifest, bytes) else json.dumps(manifest).encode()
-    if body is None:  # the good tensors, from the next multiple of 64
-        body = bytes(-(64 + len(text)) % 64) + FILE[tensor_start(FILE):]
-    whole = 64 + len(text) + len(body)
-    header = struct.pack("<8sIIQ8x", magic, version, len(text) if manifest_size is None else manifest_size,
-                         whole if size is None else size)
-    data = header + bytes(32) + text + body
-    return data[:32] + hashlib.sha256(data).digest() + data[64:]
+def with_text(described, **header):
+    """The good file with any manifest (an object, or bytes)."""
+    text = zlib.compress(described if isinstance(described, bytes) else json.dumps(described).encode())
+    _, section, weights = taken_apart(FILE)
+    return sealed(text, section, bytes(-(64 + len(text) + len(section)) % 16) + weights, **header)
 
 
-def tensor_start(data):
-    return -(-(64 + struct.unpack_from("<I", data, 12)[0]) // 64) * 64
+def with_numbers(content, **header):
+    """The good file with other bytes under the compression of its numbers."""
+    text, _, weights = taken_apart(FILE)
+    section = zlib.compress(content)
+    return sealed(text, section, bytes(-(64 + len(text) + len(section)) % 16) + weights, **header)
 
 
 def with_manifest(path, value):
@@ -65,31 +64,37 @@ def refuse(data):
 
 def test_layout_is_the_documented_one():
     assert FILE[:8] == b"KWSRT\r\n\x1a"
-    assert int.from_bytes(FILE[8:12], "little") == 1
-    manifest_size = int.from_bytes(FILE[12:16], "little")
+    assert int.from_bytes(FILE[8:12], "little") == 2
+    manifest_end = 64 + int.from_bytes(FILE[12:16], "little")
     assert int.from_bytes(FILE[16:24], "little") == len(FILE)
-    assert FILE[24:32] == bytes(8)
+    at = manifest_end + int.from_bytes(FILE[24:28], "little")
     assert FILE[32:64] == hashlib.sha256(FILE[:32] + bytes(32) + FILE[64:]).digest()
-    manifest = json.loads(FILE[64:64 + manifest_size].decode("utf-8"))
+    text = zlib.decompress(FILE[64:manifest_end])
+    assert len(text) == int.from_bytes(FILE[28:32], "little")
+    manifest = json.loads(text.decode("utf-8"))
     assert manifest == GOOD.manifest
-    at = 64 + manifest_size
-    specs = file_format.tensor_specs(manifest["network"], len(manifest["labels"]), manifest["verify"])
-    for spec in specs:
-        start = -(-at // 64) * 64
-        assert not any(FILE[at:start]), "zero bytes between tensors"
+    assert sum(file_format.sections(FILE).values()) == len(FILE)
+    specs = layout.tensor_specs(manifest["network"], len(manifest["labels"]))
+    content = zlib.decompress(FILE[manifest_end:at])
+    for dtype in ("<f4", "|i1"):
+        for spec in (spec for spec in specs if spec.dtype.str == dtype):
+            assert content[:spec.size] == GOOD.tensors[spec.name].tobytes()
+            content = content[spec.size:]
+    for spec in (spec for spec in specs if spec.is_binary):
+        start = -(-at // 16) * 16
+        assert not any(FILE[at:start]), "zero bytes between weights"
         at = start + spec.size
-        values = np.frombuffer(FILE[start:at], spec.dtype).reshape(spec.shape)
-        assert same_bits(values, GOOD.tensors[spec.name])
-    assert at == len(FILE), "the file ends with the last tensor"
+        assert same_bits(np.frombuffer(FILE[start:at], np.uint8).reshape(spec.shape), GOOD.tensors[spec.name])
+    assert at == len(FILE), "the file ends with the last weights"
 
 
 def test_tensors_are_the_documented_ones():
     # A network whose sizes all differ, so that no shape is right by accident.
     network = {"frames": 20, "bins": 12, "conv1": 8, "conv2": 16, "width": 37, "hidden": 70, "blocks": 2, "taps": 7,
                "levels": {"full": [0, 1], "half": [1]}}
-    specs = {s.name: (s.dtype.str, s.shape) for s in file_format.tensor_specs(network, 5, 3)}
+    specs = {s.name: (s.dtype.str, s.shape) for s in layout.tensor_specs(network, 5)}
     assert next(iter(specs)) == "scales"
-    assert list(specs)[-3:] == ["verify.features", "verify.scores", "verify.audio_scores"]
+    assert list(specs)[-1] == "verify.scores"
     assert specs["scales"] == ("<f4", (9,))
     assert specs["conv1.weight"] == ("|i1", (25, 8))
     assert specs["conv1.affine"] == ("<f4", (2, 8))
@@ -109,9 +114,7 @@ def test_tensors_are_the_documented_ones():
     assert "blocks.0.memory.affine.half" not in specs
     assert specs["classifier.weight"] == ("|i1", (5, 5 * 37))
     assert specs["classifier.affine.half"] == ("<f4", (2, 5))
-    assert specs["verify.features"] == ("|i1", (3, 20, 12))
-    assert specs["verify.scores"] == ("<f4", (3, 2, 5))
-    assert specs["verify.audio_scores"] == ("<f4", (2, 5))
+    assert specs["verify.scores"] == ("<f4", (2, 5))
 
 
 def test_round_trip():
@@ -121,10 +124,10 @@ def test_round_trip():
     assert file_format.write(GOOD.manifest, make_tensors(5, GOOD.manifest)) == FILE, "the same seed, the same file"
 
 
-def test_tensors_are_read_in_place():
+def test_weights_are_read_in_place():
     data = np.frombuffer(FILE, np.uint8)
     file = file_format.parse(FILE)
-    assert all(np.shares_memory(tensor, data) for tensor in file.tensors.values())
+    assert all(np.shares_memory(tensor, data) for tensor in file.tensors.values() if tensor.dtype == np.uint8)
 
 
 def test_text_of_the_manifest_is_kept():
@@ -176,15 +179,16 @@ def test_every_truncation():
 
 
 def test_truncations_with_a_correct_header():
-    start = tensor_start(FILE)
-    for length in [*range(0, start + 200), *range(start, len(FILE) - start, 61), len(FILE) - start - 1]:
-        refuse(sealed(GOOD.manifest, FILE[start:start + length]))
+    text, section, weights = taken_apart(FILE)
+    for length in [*range(100), *range(0, len(weights), 61), len(weights) - 1]:
+        refuse(sealed(text, section, bytes(-(64 + len(text) + len(section)) % 16) + weights[:length]))
 
 
 def test_appended_bytes():
     for extra in (b"\0", bytes(64), b"\n", FILE):
         refuse(FILE + extra)
-        refuse(sealed(GOOD.manifest, FILE[tensor_start(FILE):] + extra))
+        text, section, weights = taken_apart(FILE)
+        refuse(sealed(text, section, bytes(-(64 + len(text) + len(section)) % 16) + weights + extra))
 
 
 def test_foreign_files():
@@ -194,11 +198,12 @@ def test_foreign_files():
 
 
 def test_messages_say_what_to_do():
-    assert "upgrade kwsrt" in refuse(sealed(GOOD.manifest, version=2))
+    assert "upgrade kwsrt" in refuse(with_text(GOOD.manifest, version=3))
+    assert "convert the checkpoint again" in refuse(with_text(GOOD.manifest, version=1))
     assert "fetch the file again" in refuse(FILE[:-1])
     assert "fetch the file again" in refuse(FILE[:-1] + bytes([FILE[-1] ^ 1]))
     assert "checksum" in refuse(FILE[:-1] + bytes([FILE[-1] ^ 1]))
-    assert "upgrade kwsrt" in refuse(sealed(with_manifest(["network", "family"], "transformer")))
+    assert "upgrade kwsrt" in refuse(with_text(with_manifest(["network", "family"], "transformer")))
 
 
 def test_unreadable_files(tmp_path):
@@ -222,17 +227,21 @@ def test_unreadable_files(tmp_path):
 # --- hostile files: the checksum is right, the content is not --------------------------------------------------------
 
 def test_the_helper_builds_good_files():
-    assert file_format.parse(sealed(GOOD.manifest)).manifest == GOOD.manifest
-    assert Model(file_format.parse(sealed(GOOD.manifest))).verify() == 0.0
+    assert file_format.parse(with_text(GOOD.manifest)).manifest == GOOD.manifest
+    assert Model(file_format.parse(with_text(GOOD.manifest))).verify() == 0.0
 
 
 def test_headers_that_lie():
     for manifest_size in (0, 1, 63, 1 << 31, (1 << 32) - 1, len(FILE)):
-        refuse(sealed(GOOD.manifest, manifest_size=manifest_size))
+        refuse(with_text(GOOD.manifest, manifest=manifest_size))
+    for numbers_size in (0, 1, 63, 1 << 31, (1 << 32) - 1, len(FILE)):
+        refuse(with_text(GOOD.manifest, numbers=numbers_size))
+    for text_size in (0, 1, len(json.dumps(GOOD.manifest)) + 1, 1 << 20, (1 << 20) + 1, (1 << 32) - 1):
+        refuse(with_text(GOOD.manifest, text=text_size))
     for size in (0, 63, len(FILE) - 1, len(FILE) + 1, 1 << 63, (1 << 64) - 1):
-        refuse(sealed(GOOD.manifest, size=size))
-    for version in (0, 2, (1 << 32) - 1):
-        refuse(sealed(GOOD.manifest, version=version))
+        refuse(with_text(GOOD.manifest, size=size))
+    for version in (0, 1, 3, (1 << 32) - 1):
+        refuse(with_text(GOOD.manifest, version=version))
 
 
 TEXTS = {
@@ -240,22 +249,22 @@ TEXTS = {
     "text": b'"a"', "nan": b"NaN", "not UTF-8": b'{"name": "\xff"}', "UTF-16": '{"name": "x"}'.encode("utf-16"),
     "BOM": b"\xef\xbb\xbf{}", "NUL": b'{"name": "x"}\0', "deep lists": b"[" * 100_000,
     "deep objects": b'{"a":' * 100_000, "deep and closed": b"[" * 100_000 + b"]" * 100_000,
-    "long number": b'{"verify": ' + b"9" * 10_000 + b"}", "empty object": b"{}",
+    "long number": b'{"name": ' + b"9" * 10_000 + b"}", "empty object": b"{}",
 }
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=list(TEXTS))
 def test_manifests_that_are_no_manifest(text):
-    refuse(sealed(text, b""))
-    refuse(sealed(text))
+    refuse(sealed(zlib.compress(text), b"", b""))
+    refuse(with_text(text))
 
 
 def test_deep_json_inside_a_good_manifest():
     text = json.dumps(GOOD.manifest)[:-1].encode() + b', "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
-    refuse(sealed(text))
+    refuse(with_text(text))
 
 
-REQUIRED = [["name"], ["labels"], ["frontend"], ["verify"], ["network"],
+REQUIRED = [["name"], ["labels"], ["frontend"], ["network"],
             *(["network", key] for key in GOOD.manifest["network"])]
 
 
@@ -265,7 +274,7 @@ def test_missing_and_wrong_values(path, value):
     fits = (path == ["name"] and value == "") or (path == ["frontend"] and value == {"": 1})
     if fits:
         return
-    refuse(sealed(with_manifest(path, value)))
+    refuse(with_text(with_manifest(path, value)))
 
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -273,7 +282,6 @@ HOSTILE = {
     "name": [3, ["x"]],
     "labels": [["yes", "yes", "no", "x"], ["yes"], ["yes", ""], "yesno", ["yes", 1], ["yes", None], [["yes"], ["no"]],
                [str(i) for i in range(1001)], {"yes": 1, "no": 2}],
-    "verify": [65, 1 << 40, True],
     "network.family": ["DFSMN", "dfsmn2"],
     "network.width": [0, 1 << 20, 1 << 31, 8.0, True],
     "network.hidden": [0, 1 << 40],
@@ -309,22 +317,22 @@ HOSTILE = {
 @pytest.mark.parametrize(("path", "value"), [(path, value) for path, values in HOSTILE.items() for value in values],
                          ids=str)
 def test_hostile_values(path, value):
-    refuse(sealed(with_manifest(path.split("."), value)))
+    refuse(with_text(with_manifest(path.split("."), value)))
 
 
 def test_networks_of_another_size_do_not_fit():
     for key, value in (("width", 12), ("hidden", 40), ("conv1", 8), ("blocks", 3), ("frames", 12), ("bins", 12)):
-        assert "bytes, the file has" in refuse(sealed(with_manifest(["network", key], value)))
-    assert refuse(sealed(with_manifest(["labels"], ["a", "b", "c"])))
-    assert refuse(sealed(with_manifest(["verify"], 0)))
+        message = refuse(with_text(with_manifest(["network", key], value)))
+        assert "bytes, the file has" in message or "bytes that the manifest asks for" in message
+    assert refuse(with_text(with_manifest(["labels"], ["a", "b", "c"])))
 
 
 def test_huge_networks_cost_nothing():
     largest = {"frames": 1024, "bins": 256, "conv1": 16, "conv2": 256, "width": 256, "hidden": 4096, "blocks": 64,
                "taps": 31, "levels": {str(i): list(range(64)) for i in range(8)}}
-    manifest = {**GOOD.manifest, "network": {**GOOD.manifest["network"], **largest}, "verify": 64,
+    manifest = {**GOOD.manifest, "network": {**GOOD.manifest["network"], **largest},
                 "labels": [str(i) for i in range(1000)]}
-    data = sealed(manifest)
+    data = with_text(manifest)
     tracemalloc.start()
     try:
         assert "takes" in refuse(data)
@@ -361,6 +369,51 @@ def test_classifiers_that_overflow_still_give_scores(value):
     assert np.isfinite(scores).all()
 
 
+# --- numbers ---------------------------------------------------------------------------------------------------------
+
+SPECS = [layout.TensorSpec(name, np.dtype(dtype), shape) for name, dtype, shape in (
+    ("scales", "<f4", (3,)), ("a.slope", "<f2", (9,)), ("conv1.weight", "i1", (2, 5)), ("a.affine.full", "<f2", (2, 9)),
+    ("a.affine.half", "<f2", (2, 9)), ("b.affine", "<f2", (2, 1)))]
+HALVES = st.integers(0, 0xFFFF) | st.sampled_from([0, 0x8000, 0x7C00, 0xFC00, 0x7E01, 1, 0x8001, 0x7BFF, 0x3C00])
+
+
+@given(seed=st.integers(0, 1 << 30), step=st.integers(-26, 8), odd=st.lists(HALVES, max_size=3))
+@settings(max_examples=60, deadline=None)
+def test_numbers_lose_no_bit(seed, step, odd):
+    rng = np.random.default_rng(seed)
+    tensors = {}
+    for spec in SPECS:
+        if spec.dtype != np.float16:
+            tensors[spec.name] = rng.integers(-100, 100, spec.shape).astype(spec.dtype)
+            continue
+        values = np.ldexp(rng.integers(-6, 60, spec.shape), step).clip(-65504, 65504).astype(np.float16).ravel()
+        for value in odd:
+            values[rng.integers(len(values))] = np.array(value, np.uint16).view(np.float16)
+        tensors[spec.name] = values.reshape(spec.shape)
+    again = numbers.unpack(SPECS, numbers.pack(SPECS, tensors))
+    assert list(again) == list(tensors)
+    assert all(again[name].tobytes() == tensor.tobytes() for name, tensor in tensors.items())
+    assert all(again[spec.name].dtype == spec.dtype for spec in SPECS)
+
+
+def test_coarse_numbers_take_a_few_bits():
+    # Gaussian, rounded to half their spread: 3.05 bits of entropy each; the second level's equal the first's.
+    spec = [layout.TensorSpec(f"a.affine.{level}", np.dtype("<f2"), (2, 4096)) for level in ("full", "half")]
+    coarse = np.round(np.random.default_rng(1).normal(5, 2, (2, 4096))).clip(0).astype(np.float16) / 4
+    same = numbers.pack(spec, {"a.affine.full": coarse, "a.affine.half": coarse})
+    assert 8 * len(same) < 3.3 * coarse.size
+
+
+def test_numbers_of_another_length():
+    content = zlib.decompress(taken_apart(FILE)[1])
+    assert Model(file_format.parse(with_numbers(content))).verify() == 0.0
+    for other in (b"", content[:-1], content + b"\0", bytes(1 << 20)):
+        assert "does not hold the" in refuse(with_numbers(other))
+    text, section, weights = taken_apart(FILE)
+    for broken in (section[:-5], section + b"\0\0\0\0", b"no zlib" + section, section[:2]):
+        refuse(sealed(text, broken, bytes(-(64 + len(text) + len(broken)) % 16) + weights))
+
+
 # Values that a fuzzer would try, at every place of the manifest.
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.integers(-2, 300), st.floats(), st.text(max_size=5),
                    st.lists(st.integers(-2, 300) | st.text(max_size=3), max_size=5),
@@ -373,7 +426,7 @@ PATHS += [[part, key] for part in ("network", "frontend") for key in GOOD.manife
 @given(path=st.sampled_from(PATHS), value=VALUES)
 @settings(max_examples=80, deadline=None)
 def test_fuzzed_manifests(path, value):
-    run_or_refuse(sealed(with_manifest(path, value)))
+    run_or_refuse(with_text(with_manifest(path, value)))
 
 
 @given(edits=st.lists(st.tuples(st.integers(64, len(FILE) - 1), st.integers(0, 255)), min_size=1, max_size=4))
@@ -384,6 +437,15 @@ def test_fuzzed_bytes_with_a_correct_checksum(edits):
         data[at] = value
     data[32:64] = hashlib.sha256(data[:32] + bytes(32) + data[64:]).digest()
     run_or_refuse(bytes(data))
+
+
+@given(edits=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=4))
+@settings(max_examples=80, deadline=None)
+def test_fuzzed_numbers(edits):
+    content = bytearray(zlib.decompress(taken_apart(FILE)[1]))
+    for at, value in edits:
+        content[at % len(content)] = value
+    run_or_refuse(with_numbers(bytes(content)))
 
 
 def run_or_refuse(data):

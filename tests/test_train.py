@@ -14,7 +14,7 @@ sf = pytest.importorskip("soundfile", reason="training reads its clips with soun
 pytest.importorskip("scipy", reason="training changes the speed of clips with SciPy")
 
 import kwsrt  # noqa: E402
-from kwsrt import format as file_format  # noqa: E402
+from kwsrt import layout  # noqa: E402
 from kwsrt.cli.eval import find_clips  # noqa: E402
 from kwsrt.evaluation import hear, summary  # noqa: E402
 from kwsrt.frontend import FrontEnd  # noqa: E402
@@ -155,7 +155,7 @@ def test_weights_of_the_ends():
         # Whole numbers of one scale, int16 for every sum of them with int8 features.
         scale, values, error = folding.multiples(row[None].double().numpy(), None)
         assert error.max() < 1e-3
-        assert 200 < np.abs(values).sum() <= binarize.LARGEST_TOTAL == file_format.LARGEST_TOTAL
+        assert 200 < np.abs(values).sum() <= binarize.LARGEST_TOTAL == layout.LARGEST_TOTAL
         assert np.abs(values).max() == round(float(row.abs().max() / scale[0]))
 
 

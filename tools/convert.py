@@ -145,36 +145,33 @@ def compare_layers(source: Any, packed: Network, tensors: Mapping[str, Array], c
 
 # --- report ----------------------------------------------------------------------------------------------------------
 
-def layer_sizes(specs: list[file_format.TensorSpec], network: Mapping[str, Any]) -> list[tuple[str, int, int, int]]:
-    """(layer, weights, bits a weight, bytes in the file with all its parameters) of every layer."""
+def weight_counts(network: Mapping[str, Any], classes: int) -> dict[str, int]:
+    """Weights of every layer, without norms, thresholds and slopes."""
     width, hidden = network["width"], network["hidden"]
+    steps = network["steps"] if network.get("causal") else network["frames"] // 4
     counts = {"conv1": 25 * network["conv1"], "conv2": 25 * network["conv1"] * network["conv2"],
               "fc1": network["bins"] // 4 * network["conv2"] * width}
     for i in range(network["blocks"]):
         counts |= {f"blocks.{i}.memory": width * network["taps"], f"blocks.{i}.expand": width * hidden,
                    f"blocks.{i}.project": width * hidden}
-    rows = []
-    for name, count in counts.items():
-        rows.append((name, count, 8 if name == "conv1" else 1,
-                     sum(spec.size for spec in specs if spec.name.startswith(f"{name}."))))
-    head = [spec for spec in specs if spec.name.startswith("classifier.")]
-    rows.append(("classifier", int(np.prod(head[0].shape)), 8, sum(spec.size for spec in head)))
-    return rows
+    return counts | {"classifier": steps * width * classes}
 
 
 def report(data: bytes, differences: Mapping[str, float], scores: Mapping[str, float], agreement: Mapping[str, float],
            windows: int, notes: list[str]) -> str:
     """The conversion report as text."""
-    manifest = file_format.parse(data).manifest
-    specs = file_format.tensor_specs(manifest["network"], len(manifest["labels"]), manifest["verify"])
-    lines = [f"{'layer':<20}{'weights':>9}{'bits':>6}{'bytes':>9}{'ratio':>8}{'difference':>12}"]
-    total = 0
-    for name, count, bits, size in layer_sizes(specs, manifest["network"]):
-        total += count
+    file = file_format.parse(data)
+    network = file.manifest["network"]
+    counts = weight_counts(network, len(file.manifest["labels"]))
+    lines = [f"{'layer':<20}{'weights':>9}{'bits':>6}{'difference':>12}"]
+    for name, count in counts.items():
+        bits = {"conv1": 8, "classifier": network.get("classifier_bits", 8)}.get(name, 1)
         shown = f"{differences[name]:.2e}" if name in differences else "-"
-        lines.append(f"{name:<20}{count:>9,}{bits:>6}{size:>9,}{4 * count / size:>8.1f}{shown:>12}")
-    lines.append(f"{'whole file':<20}{total:>9,}{'':>6}{len(data):>9,}{4 * total / len(data):>8.1f}")
-    lines.append("bytes: weights with thresholds, affines and slopes of all levels; ratio: float32 weights to bytes")
+        lines.append(f"{name:<20}{count:>9,}{bits:>6}{shown:>12}")
+    lines += [f"{size:>9,} bytes: {what}" for what, size in file_format.sections(data).items()]
+    total = sum(counts.values())
+    lines.append(f"{len(data):>9,} bytes: the file, {4 * total / len(data):.1f} times smaller than the {4 * total:,} "
+                 f"of {total:,} weights in float32")
     for level, largest in scores.items():
         lines.append(f"scores, {level}: largest difference {largest:.2e}, same label in "
                      f"{agreement[level]:.1%} of {windows} windows")
@@ -185,24 +182,19 @@ def report(data: bytes, differences: Mapping[str, float], scores: Mapping[str, f
 
 def _manifest(labels: list[str], frontend: Mapping[str, Any], network: Mapping[str, Any], name: str, threshold: float,
               training: Any, source: Path) -> dict[str, Any]:
-    return {"name": name, "labels": labels, "frontend": dict(frontend), "network": dict(network), "verify": 2,
+    return {"name": name, "labels": labels, "frontend": dict(frontend), "network": dict(network),
             "threshold": threshold, "training": training,
             "provenance": {"source": source.name, "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
                            "converted": date.today().isoformat()}}
 
 
-def _with_vectors(manifest: dict[str, Any], tensors: dict[str, Array], frontend: FrontEnd,
-                  q: Array) -> dict[str, Array]:
-    """The tensors with the input and score vectors that `kwsrt info --verify` replays."""
+def _with_scores(manifest: dict[str, Any], tensors: dict[str, Array], frontend: FrontEnd) -> dict[str, Array]:
+    """The tensors with the scores of the test signal that `kwsrt info --verify` hears."""
     network = Network(manifest["network"], len(manifest["labels"]), tensors)
-    features = np.stack([q[0], q[len(q) // 2]])
     span = (network.frames - 1) * frontend.hop + frontend.window
     heard = frontend.quantized(file_format.verification_audio(span))[None]
-    levels = list(manifest["network"]["levels"])
-    return tensors | {
-        "verify.features": features,
-        "verify.scores": np.stack([network.run(features, level) for level in levels], axis=1),
-        "verify.audio_scores": np.stack([network.run(heard, level)[0] for level in levels])}
+    levels = manifest["network"]["levels"]
+    return tensors | {"verify.scores": np.concatenate([network.run(heard, level) for level in levels])}
 
 
 def _softmax(logits: Array) -> Array:
@@ -221,8 +213,7 @@ def convert_checkpoint(path: Path, options: argparse.Namespace) -> tuple[bytes, 
     _, q = replay_windows(options.audio, frontend, network["frames"], options.windows)
     manifest = _manifest(checkpoint["labels"], checkpoint["frontend"], network, options.name, options.threshold,
                          checkpoint.get("train"), path)
-    tensors = _with_vectors(manifest, tensors, frontend, q)
-    data = file_format.write(manifest, tensors)
+    data = file_format.write(manifest, _with_scores(manifest, tensors, frontend))
     packed = Network(network, len(checkpoint["labels"]), file_format.parse(data).tensors)
     differences = {} if notes else compare_layers(source, packed, tensors, network, q, 8)
     scores, agreement = {}, {}
@@ -248,7 +239,7 @@ def convert_onnx(path: Path, options: argparse.Namespace) -> tuple[bytes, str]:
     features, q = replay_windows(options.audio, frontend, kept["network"]["frames"], options.windows)
     manifest = _manifest(kept["labels"], kept["frontend"], kept["network"], options.name, options.threshold,
                          kept.get("training"), path)
-    data = file_format.write(manifest, _with_vectors(manifest, tensors, frontend, q))
+    data = file_format.write(manifest, _with_scores(manifest, tensors, frontend))
     packed = Network(kept["network"], len(kept["labels"]), file_format.parse(data).tensors)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     scores, agreement = {}, {}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kwsrt import format as file_format
+from kwsrt import layout
 from kwsrt.errors import KwsrtError
 from kwsrt.layers import pack_weights
 
@@ -137,7 +137,7 @@ def _norm_affine(norm: Any, unit: Array) -> Array:
 
 
 def fold(network: Any, config: dict[str, Any], *, rebinarize: bool) -> tuple[dict[str, Array], list[str]]:
-    """The tensors of kwsrt.format.tensor_specs (without verify.*) of a training network, and notes on what was changed.
+    """The tensors of kwsrt.layout.tensor_specs (without verify.*) of a training network, and notes on what was changed.
 
     Raises
     ------
@@ -188,7 +188,7 @@ def fold(network: Any, config: dict[str, Any], *, rebinarize: bool) -> tuple[dic
                     tensors[f"{name}.affine.{level}"] = _half(affine, f"{name}.affine.{level}")
     # The int8 ends come last: what is not 1-bit is the news of a checkpoint that is neither.
     scale, values = split_int8(_numpy(network.conv1.effective_weight()), "conv1", rebinarize=rebinarize, notes=notes,
-                               total=file_format.LARGEST_TOTAL)
+                               total=layout.LARGEST_TOTAL)
     tensors["conv1.weight"] = np.ascontiguousarray(values.reshape(len(values), -1).T)
     tensors["conv1.affine"] = _norm_affine(network.conv1.norm, scale).astype(np.float32)
     tensors["conv1.slope"] = _half(_numpy(network.conv1.slope), "conv1.slope")

@@ -16,12 +16,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from kwsrt import format as file_format
+from kwsrt import layout
 from kwsrt.layers import pack_weights, unpack_weights
 from tools.folding import ConversionError, split_signs
 
 Array = NDArray[Any]
-KERNEL = file_format.KERNEL
+KERNEL = layout.KERNEL
 METADATA = "kwsrt.manifest"
 
 
@@ -159,8 +159,8 @@ def restore(model: onnx.ModelProto, *, rebinarize: bool) -> tuple[dict[str, Any]
     """
     texts = [p.value for p in model.metadata_props if p.key == METADATA]
     try:
-        manifest = json.loads(texts[0]) | {"verify": 0}
-        specs = file_format.tensor_specs(manifest["network"], len(manifest["labels"]), 0)
+        manifest = json.loads(texts[0])
+        specs = layout.tensor_specs(manifest["network"], len(manifest["labels"]))
     except (IndexError, ValueError, TypeError, KeyError, AttributeError):
         raise ConversionError(f"no valid {METADATA!r} in the ONNX metadata: kwsrt converts graphs with the names "
                               "of tools/onnx_graph.py, such as convert.py --onnx writes") from None
@@ -218,7 +218,7 @@ def _stored_weight(layer: str, weight: Array, signs: Any) -> Array:
     return np.asarray(pack_weights(signs(layer, weight.T)))
 
 
-def _as_spec(found: Array, spec: file_format.TensorSpec, notes: list[str]) -> Array:
+def _as_spec(found: Array, spec: layout.TensorSpec, notes: list[str]) -> Array:
     if found.shape != spec.shape:
         raise ConversionError(f"{spec.name}: shape {found.shape}, expected {spec.shape}")
     if not np.isfinite(found).all():

@@ -117,39 +117,8 @@ INLINE void finish(const kws_epilogue *e, const kws_quantizer *quantizer, const 
     }
 }
 
-/* The variants: what comes out, with and without a residual, one and two planes. */
-INLINE void dispatch(const kws_epilogue *e, const kws_quantizer *quantizer, const int16_t *sums, const float *residual,
-                     int32_t rows, int32_t outputs, float *y, int8_t *q, uint8_t *codes, const int wanted)
-{
-    int32_t two = wanted != FLOATS && quantizer->planes == 2;
-    if (residual != NULL && two) {
-        finish(e, quantizer, sums, residual, rows, outputs, y, q, codes, wanted, 1, 1);
-    } else if (residual != NULL) {
-        finish(e, quantizer, sums, residual, rows, outputs, y, q, codes, wanted, 1, 0);
-    } else if (two) {
-        finish(e, quantizer, sums, residual, rows, outputs, y, q, codes, wanted, 0, 1);
-    } else {
-        finish(e, quantizer, sums, residual, rows, outputs, y, q, codes, wanted, 0, 0);
-    }
-}
-
-void kws_affine_avx2(const kws_epilogue *epilogue, const int16_t *sums, const float *residual, int32_t rows,
-                     int32_t outputs, float *y)
-{
-    dispatch(epilogue, NULL, sums, residual, rows, outputs, y, NULL, NULL, FLOATS);
-}
-
-void kws_affine_levels_avx2(const kws_epilogue *epilogue, const kws_quantizer *quantizer, const int16_t *sums,
-                            const float *residual, int32_t rows, int32_t outputs, float *y, int8_t *q)
-{
-    dispatch(epilogue, quantizer, sums, residual, rows, outputs, y, q, NULL, LEVELS);
-}
-
-void kws_affine_codes_avx2(const kws_epilogue *epilogue, const kws_quantizer *quantizer, const int16_t *sums,
-                           const float *residual, int32_t rows, int32_t outputs, float *y, uint8_t *codes)
-{
-    dispatch(epilogue, quantizer, sums, residual, rows, outputs, y, NULL, codes, CODES);
-}
+#define KWS_ISA_SUFFIX avx2
+#include "finish_variants.h"
 
 INLINE void levels_row(const kws_quantizer *quantizer, const float *x, int32_t whole, const int two, int8_t *q)
 {

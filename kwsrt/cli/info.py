@@ -11,7 +11,7 @@ from kwsrt.model import DEFAULT_MODEL
 HELP = "what a model file holds, and whether it computes correctly here"
 DESCRIPTION = """\
 What a model file holds: labels, front end, network, training data, licence and accuracy; and the instruction set that
-runs it here. --verify runs the test vectors that the file carries.
+runs it here. --verify hears a test signal, whose scores the file carries.
 
 examples:
   kwsrt info
@@ -24,7 +24,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, metavar="MODEL",
                         help=f"a .kws file, or the name of a bundled model (default: {DEFAULT_MODEL})")
     parser.add_argument("--verify", action="store_true",
-                        help="replay the file's test vectors; exit code 1 when a score differs in any bit")
+                        help="hear a test signal; exit code 1 when a score differs from the file's in any bit")
     add_json_option(parser, "one JSON object")
 
 
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
                "build here; try KWSRT_ISA=scalar, and report it")
         return 1
     if arguments.verify and not arguments.json:
-        print(f"verified: {facts['verify']} vectors and a test signal give their scores on {model.isa}, to the bit")
+        print(f"verified: the test signal gives the file's scores on {model.isa}, to the bit")
     return 0
 
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import kwsrt
+from tools.convert import weight_counts
 
 ROUNDS = 9
 
@@ -20,19 +21,10 @@ def seconds(code: str) -> float:
     return time.perf_counter() - start
 
 
-def float32_bytes(model: kwsrt.Model) -> int:
-    """Of the network's weights, one float each."""
-    n = model.manifest["network"]
-    steps = n["steps"] if n.get("causal") else n["frames"] // 4
-    block = n["taps"] * n["width"] + 2 * n["width"] * n["hidden"]
-    stem = 25 * n["conv1"] + 25 * n["conv1"] * n["conv2"] + n["bins"] // 4 * n["conv2"] * n["width"]
-    return 4 * int(stem + n["blocks"] * block + steps * n["width"] * len(model.labels))
-
-
 def main() -> int:
     """0."""
     model = kwsrt.load()
-    weights = float32_bytes(model)
+    weights = 4 * sum(weight_counts(model.manifest["network"], len(model.labels)).values())
     print(f"{model.name}: {model.size:,} bytes, {weights / model.size:.1f} times smaller than {weights:,} of float32")
     if len(sys.argv) > 1:
         print(f"wheel: {Path(sys.argv[1]).stat().st_size:,} bytes")
