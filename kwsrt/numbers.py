@@ -1,9 +1,9 @@
 """All that a model file holds beside its manifest and its 1-bit weights, as one compressed section.
 
-A row of float16 numbers (the last axis of norms, thresholds, slopes) is stored as whole multiples of a power of two
-where there is a coarse enough one; tools/train rounds networks so. Taken from the row's median, or for a layer's norm
-at a further thinning level from the level before, a few bits tell each multiple. A row without such a grid is stored by
-its bits: nothing is lost either way.
+A row of float16 numbers (the last axis of norms, thresholds, slopes) is stored as multiples k of a step where there is
+a coarse enough one: k stands for (k + 1/2) * UNITS[kind] * 2^exponent, rounded to float16; tools/train rounds so.
+Taken from the row's median, or for a layer's norm at a further thinning level from the level before, a few bits tell
+each multiple. A row without such a grid is stored by its bits: nothing is lost either way.
 
 Under the compression (zlib): the float32 tensors, then the int8 ones; of each float16 row an int8 exponent (RAW: no
 grid) and an int16 median; then the rows' codes as uint16, all low bytes before all high bytes. A code c stands for the
@@ -23,6 +23,9 @@ from kwsrt.layout import TensorSpec
 Array = NDArray[Any]
 HEAD = np.dtype([("exponent", "i1"), ("median", "<i2")])
 RAW = 127
+# No powers of two, and no zeros: a * n + b would meet thresholds exactly, again and again, and there the network in
+# floating point, as trained, differs from the runtime by a whole step of the activation.
+UNITS = {"a": 2**0.5, "b": (1 + 5**0.5) / 2, "threshold": 3**0.5, "slope": 1.1}
 # of a multiple: what is left of it behind a median still fits into int16
 LARGEST = 4095
 
@@ -32,7 +35,7 @@ def pack(specs: Sequence[TensorSpec], tensors: Mapping[str, Array]) -> bytes:
     heads, codes = [], []
     levels = _Levels()
     for name, row in _rows(specs, tensors):
-        exponent, multiples = _on_a_grid(row)
+        exponent, multiples = _multiples(row, _kind(name))
         left = multiples - levels.before(name, exponent, len(row))
         median = 0 if exponent == RAW else int(np.median(left))
         heads.append((exponent, median))
@@ -73,9 +76,8 @@ def unpack(specs: Sequence[TensorSpec], section: bytes) -> dict[str, Array]:
         multiples = differences[start:start + len(row)] + median + levels.before(name, exponent, len(row))
         start += len(row)
         levels.keep(name, exponent, multiples)
-        with np.errstate(over="ignore"):
-            row[:] = (multiples.astype(np.int16).view(np.float16) if exponent == RAW
-                      else np.ldexp(1.0, exponent) * multiples)
+        row[:] = (multiples.astype(np.int16).view(np.float16) if exponent == RAW
+                  else on_grid(multiples, exponent, _kind(name)))
     for tensor in tensors.values():
         tensor.setflags(write=False)
     return tensors
@@ -120,24 +122,39 @@ class _Levels:
 
 
 def _rows(specs: Sequence[TensorSpec], tensors: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
-    """Name and numbers of every float16 row, the same name for a layer's rows of several levels."""
+    """LAYER.KIND and numbers of every float16 row, the same for a layer's rows of several levels."""
     for spec in specs:
         if spec.dtype == np.float16:
-            layer, _, what = spec.name.partition(".affine.")
-            for index, row in enumerate(tensors[spec.name].reshape(-1, spec.shape[-1])):
-                yield f"{layer}.{index}" if what else f"{spec.name}.{index}", row
+            tensor, (layer, affine, _) = tensors[spec.name], spec.name.partition(".affine")
+            yield from zip((f"{layer}.a", f"{layer}.b"), tensor, strict=True) if affine else [(spec.name, tensor)]
 
 
-def _on_a_grid(row: Array) -> tuple[int, Array]:
-    """The exponent of the coarsest power of two that a row's numbers are multiples of, and those: int32; or RAW, and
-    the numbers' bits, where the multiples get too large, or bits would be lost (-0, infinities)."""
+def _kind(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _multiples(row: Array, kind: str) -> tuple[int, Array]:
+    """The exponent of the coarsest grid that a row's numbers lie on, and their multiples, int32; or RAW and the
+    numbers' bits, where there is none."""
     numbers = row.astype(np.float64)
     if np.isfinite(numbers).all():
-        largest = int(np.ceil(np.log2(np.abs(numbers).max() + 2.0**-24)))
-        for exponent in range(largest, largest - 13, -1):
-            multiples = np.rint(np.ldexp(numbers, -exponent)).astype(np.int32)
-            if np.abs(multiples).max() > LARGEST:
-                break
-            if np.array_equal(np.ldexp(1.0, exponent) * multiples, numbers) and not np.signbit(row[row == 0]).any():
+        coarsest = int(np.ceil(np.log2(np.abs(numbers).max() + 2.0**-24)))
+        for exponent in range(coarsest, coarsest - 13, -1):
+            multiples = nearest(numbers, exponent, kind)
+            if np.array_equal(on_grid(multiples, exponent, kind).view(np.int16), row.view(np.int16)):
                 return exponent, multiples
     return RAW, row.view(np.int16).astype(np.int32)
+
+
+def nearest(values: Array, exponent: int, kind: str) -> Array:
+    """The multiples of the grid numbers next to `values`, int32."""
+    multiples = np.floor(np.asarray(values, np.float64) / np.ldexp(UNITS[kind], exponent))
+    result: Array = np.clip(multiples, -LARGEST, LARGEST).astype(np.int32)
+    return result
+
+
+def on_grid(multiples: Array, exponent: int, kind: str) -> Array:
+    """The numbers of a kind ("a", "b", "threshold", "slope") that a file means by multiples on a grid, float16."""
+    with np.errstate(over="ignore"):
+        result: Array = ((multiples + 0.5) * np.ldexp(UNITS[kind], exponent)).astype(np.float16)
+    return result

@@ -386,7 +386,9 @@ def test_numbers_lose_no_bit(seed, step, odd):
         if spec.dtype != np.float16:
             tensors[spec.name] = rng.integers(-100, 100, spec.shape).astype(spec.dtype)
             continue
-        values = np.ldexp(rng.integers(-6, 60, spec.shape), step).clip(-65504, 65504).astype(np.float16).ravel()
+        kinds = ("a", "b") if "affine" in spec.name else ("slope",)
+        rows = [numbers.on_grid(rng.integers(-6, 60, spec.shape[-1]), step, kind) for kind in kinds]
+        values = np.concatenate(rows).clip(-65504, 65504)
         for value in odd:
             values[rng.integers(len(values))] = np.array(value, np.uint16).view(np.float16)
         tensors[spec.name] = values.reshape(spec.shape)
@@ -399,7 +401,8 @@ def test_numbers_lose_no_bit(seed, step, odd):
 def test_coarse_numbers_take_a_few_bits():
     # Gaussian, rounded to half their spread: 3.05 bits of entropy each; the second level's equal the first's.
     spec = [layout.TensorSpec(f"a.affine.{level}", np.dtype("<f2"), (2, 4096)) for level in ("full", "half")]
-    coarse = np.round(np.random.default_rng(1).normal(5, 2, (2, 4096))).clip(0).astype(np.float16) / 4
+    multiples = np.round(np.random.default_rng(1).normal(5, 2, (2, 4096)))
+    coarse = np.stack([numbers.on_grid(row, -2, kind) for row, kind in zip(multiples, "ab", strict=True)])
     same = numbers.pack(spec, {"a.affine.full": coarse, "a.affine.half": coarse})
     assert 8 * len(same) < 3.3 * coarse.size
 

@@ -14,12 +14,23 @@ sf = pytest.importorskip("soundfile", reason="training reads its clips with soun
 pytest.importorskip("scipy", reason="training changes the speed of clips with SciPy")
 
 import kwsrt  # noqa: E402
-from kwsrt import layout  # noqa: E402
+from kwsrt import layout, numbers  # noqa: E402
 from kwsrt.cli.eval import find_clips  # noqa: E402
 from kwsrt.evaluation import hear, summary  # noqa: E402
 from kwsrt.frontend import FrontEnd  # noqa: E402
 from tools import folding  # noqa: E402
-from tools.train import binarize, data, distil, evaluate, fused, measure, sampling, table, train  # noqa: E402
+from tools.train import (  # noqa: E402
+    binarize,
+    data,
+    distil,
+    evaluate,
+    fused,
+    measure,
+    rounding,
+    sampling,
+    table,
+    train,
+)
 from tools.train.network import Network, default_config, norm_act, remember  # noqa: E402
 
 CONFIG = """
@@ -56,6 +67,7 @@ name = "tuned"
 planes = 2
 init = "binary"
 weights = "frozen"
+spread = 0.5
 epochs = 1
 samples = 32
 batch = 16
@@ -499,6 +511,40 @@ def test_tuning_leaves_the_signs_alone(clips, tmp_path):
     assert not torch.equal(before["blocks.1.memory.norm.full.weight"], after["blocks.1.memory.norm.full.weight"])
     assert not torch.equal(before["blocks.1.memory.act.threshold"], after["blocks.1.memory.act.threshold"])
     assert after["blocks.1.memory.norm.full.running_mean"].abs().max() == 0  # as rounding leaves it
+
+
+def test_coarse_numbers_are_those_of_the_file(clips, tmp_path):
+    """A stage with `spread` leaves numbers that are few bits in the file, and one `a` for all levels."""
+    run = train.Run(tomllib.loads(CONFIG), arguments(clips, tmp_path / "out"))
+    *_, path = [run.train(stage) for stage in run.stages]
+    loaded = folding.load_checkpoint(path)
+    tensors, _ = folding.fold(folding.build_network(loaded), loaded["network"], rebinarize=False)
+    tensors["verify.scores"] = np.zeros((3, 4), np.float32)
+    specs = [spec for spec in layout.tensor_specs(loaded["network"], 4) if not spec.is_binary]
+    for name, row in numbers._rows(specs, tensors):
+        exponent, multiples = numbers._multiples(row, name.rpartition(".")[2])
+        assert exponent != numbers.RAW, name
+        assert np.abs(multiples - np.median(multiples)).mean() < 12, name
+    full, quarter = (tensors[f"blocks.7.expand.affine.{level}"] for level in ("full", "quarter"))
+    assert np.array_equal(full[0], quarter[0])
+    assert not np.array_equal(full[1], quarter[1])
+
+
+def test_rounding_lasts_for_a_pass_alone():
+    torch.manual_seed(1)
+    network = Network(default_config(2), 4)
+    network.calibrate(torch.randint(-40, 40, (8, 32, 32)).float())
+    grids = rounding.grids_of(network, 0.5)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with rounding.rounded(network, grids):
+        inside = {name: value.clone() for name, value in network.state_dict().items()}
+        network(torch.randint(-40, 40, (8, 32, 32)).float())["full"].sum().backward()
+    changed = [name for name in before if not torch.equal(before[name], inside[name])]
+    assert {name.rpartition(".")[2] for name in changed} == {"slope", "threshold", "weight", "bias"}
+    assert not any(name.endswith("weight") and "norm" not in name for name in changed)
+    after = network.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before if "running" not in name)
+    assert network.blocks[7].expand.slope.grad is not None
 
 
 def test_a_word_lies_in_the_window_behind_the_lead():

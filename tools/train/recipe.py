@@ -42,6 +42,7 @@ class Stage:
     hidden: str = ""  #: distillation of the blocks' outputs by the first teacher, see distil.METHODS
     hidden_weight: float = 0.01
     weights: str = "binary"  #: or "float": only activations are binary; or "frozen": all but the 1-bit weights is tuned
+    spread: float = 0.0  #: numbers are rounded to steps of this share of their spread; 0: to float16
     parts: dict[str, float] = dataclasses.field(default_factory=dict)  #: share of each batch that a level sees, else 1
     mixup: float = 0.0  #: alpha of the Beta distribution of mixup's shares; 0 is off
     ema: float = 0.0  #: decay of the moving average of the weights that is kept in the end; 0 is off

@@ -29,7 +29,7 @@ from .distil import hidden_loss
 from .measure import accuracies, calibrate, predict
 from .network import Layer, Network, default_config
 from .recipe import Stage, loss_of, make_optimizer, rate_at
-from .rounding import round_for_file
+from .rounding import Grids, grids_of, round_for_file, rounded
 from .sampling import Bucket, Mix, augment, buckets, cepstra, draw, mixed
 from .ship import ship
 from .team import Team
@@ -168,6 +168,7 @@ class Run:
             return done
         teachers = [load_model(self.out / f"{name}.pt", self.device)[0] for name in stage.teachers]
         model = self.start(stage)
+        grids = grids_of(model, stage.spread) if stage.spread else None
         optimizer = make_optimizer(model, stage)
         average = {n: v.clone() for n, v in model.state_dict().items()} if stage.ema else None
         first, spent = 0, 0.0
@@ -182,12 +183,12 @@ class Run:
             use_suspects = epoch >= stage.suspects_from * stage.epochs
             kept = self.suspects(stage, teachers[0] if teachers else model) if use_suspects else None
             parts = buckets(self.samples, self.labels, self.mix, kept, self.hard(stage))
-            loss = self.epoch(stage, model, teachers, optimizer, average, parts, epoch)
+            loss = self.epoch(stage, model, teachers, optimizer, average, parts, epoch, grids)
             self.team.average([*model.buffers(), *(average or {}).values()])
             seconds = time.monotonic() - began
             report = f"{stage.name} epoch {epoch + 1}/{stage.epochs} loss {loss:.4f} {seconds:.0f} s"
             if epoch + 1 == stage.epochs:
-                self.finish(stage, model, average, parts)
+                self.finish(stage, model, average, parts, grids)
                 if self.team.leads:
                     self.keep(stage, model, epoch + 1, seconds, report, done)
                     resume.unlink(missing_ok=True)
@@ -197,11 +198,19 @@ class Run:
                 if (epoch + 1) % stage.validate:
                     log.info(report)
                 else:
-                    self.keep(stage, model, epoch + 1, seconds, report, self.out / f"{stage.name}.last.pt")
+                    with rounded(model, grids):
+                        self.keep(stage, model, epoch + 1, seconds, report, self.out / f"{stage.name}.last.pt")
         self.team.wait()
         return done
 
-    def finish(self, stage: Stage, model: Network, average: dict[str, Tensor] | None, parts: list[Bucket]) -> None:
+    def finish(
+        self,
+        stage: Stage,
+        model: Network,
+        average: dict[str, Tensor] | None,
+        parts: list[Bucket],
+        grids: Grids | None,
+    ) -> None:
         """What the last epoch leaves, made into the network that is kept.
 
         The norms' statistics become the mean over many batches of the finished weights (what training leaves is a mean
@@ -211,7 +220,7 @@ class Run:
             model.load_state_dict(average)
         if stage.weights != "frozen":
             self.settle(stage, model, parts)
-        round_for_file(model)
+        round_for_file(model, grids)
         temperature = calibrate(model, self.validation["recorded"], self.device)
         log.info("%s: scores calibrated with temperature %.3f", stage.name, temperature)
 
@@ -259,6 +268,7 @@ class Run:
         average: dict[str, Tensor] | None,
         parts: list[Bucket],
         epoch: int,
+        grids: Grids | None,
     ) -> float:
         """One epoch; the mean loss. All that is random follows from the seed, the epoch's number and the process's."""
         # tuned is what runs: with the statistics that the norms were left with, not those of the batch
@@ -278,9 +288,10 @@ class Run:
             x, target = mixed(x, self.label[chosen].to(self.device), len(self.labels), stage.mixup, shares)
             for group in optimizer.param_groups:
                 group["lr"] = group["relative"] * rate_at(epoch * per_epoch + step, stage.epochs * per_epoch, stage)
-            loss = self.loss(stage, model, teachers, x, target)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            with rounded(model, grids):
+                loss = self.loss(stage, model, teachers, x, target)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
             team.average(p.grad for p in model.parameters() if p.grad is not None)
             optimizer.step()
             model.clamp()
