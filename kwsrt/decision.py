@@ -72,13 +72,10 @@ class Detector:
         self._labels = list(labels)
         each = np.array([limits.get(label, np.inf) for label in labels], np.float64)
         self._trigger = Trigger(each, smoothing, patience, refractory, debounce)
-        self.reset()
 
     def reset(self) -> None:
         """Forget all scores and detections, as for a stream that begins anew."""
         self._trigger.reset()
-        self._times = np.zeros(0)
-        self._loudness = np.zeros(0, np.float32)
 
     def push(self, scores: Scores) -> list[Detection]:
         """Take the scores of the next decisions, in the order in which the stream returned them.
@@ -94,19 +91,12 @@ class Detector:
         if scores.values.shape[1] != len(self._labels):
             raise OptionError(f"scores of {scores.values.shape[1]} labels, this detector has {len(self._labels)}")
         window = scores.window / scores.sample_rate
-        held = len(self._times)
-        self._times = np.concatenate([self._times, scores.times])
-        self._loudness = np.concatenate([self._loudness, scores.loudness])
         found = []
-        for decision, label, score in self._trigger.push(scores.values, scores.times):
-            now = held + decision
-            end = float(self._times[now])
-            first = int(np.searchsorted(self._times, end - window, "right"))
-            start, stop = _extent(self._times[first:now + 1], self._loudness[first:now + 1], max(0.0, end - window))
+        for label, score, times, loudness in self._trigger.push(scores.values, scores.ends, scores.loudness,
+                                                                scores.sample_rate, window):
+            end = float(times[-1])
+            start, stop = _extent(times, loudness, max(0.0, end - window))
             found.append(Detection(self._labels[label], score, end - (1 - MIDDLE) * window, start, stop))
-        if len(self._times):
-            kept = int(np.searchsorted(self._times, self._times[-1] - window, "right"))
-            self._times, self._loudness = self._times[kept:], self._loudness[kept:]
         return found
 
 

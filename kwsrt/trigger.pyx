@@ -1,11 +1,13 @@
 """When a keyword fires: the rule of kwsrt.decision.Detector, a decision at a time, in C."""
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memmove
 
 import numpy as np
 
 
 cdef class Trigger:
-    """The state of a Detector: the last scores, who leads since when, which labels are armed.
+    """The state of a Detector: the last scores, who leads since when, which labels are armed, and how loud the
+    decisions of the last window were.
 
     Parameters
     ----------
@@ -17,6 +19,9 @@ cdef class Trigger:
     cdef double[::1] _limits, _smooth, _last_over
     cdef double[:, ::1] _recent
     cdef char[::1] _armed
+    cdef double[::1] _times            # seconds, and dB, of the last `_held` decisions
+    cdef float[::1] _loudness
+    cdef Py_ssize_t _held
 
     def __init__(self, limits, int32_t smoothing, int32_t patience, double refractory, double debounce):
         self._limits = np.array(limits, np.float64)
@@ -27,6 +32,7 @@ cdef class Trigger:
         self._recent = np.zeros((smoothing, self._labels))
         self._last_over = np.zeros(self._labels)
         self._armed = np.ones(self._labels, np.int8)
+        self._times, self._loudness = np.zeros(64), np.zeros(64, np.float32)
         self.reset()
 
     def reset(self):
@@ -34,16 +40,46 @@ cdef class Trigger:
         self._recent[:] = 0.0
         self._last_over[:] = -np.inf
         self._armed[:] = 1
-        self._newest, self._run, self._leader, self._last_fired = 0, 0, -1, -np.inf
+        self._newest, self._run, self._leader, self._last_fired, self._held = 0, 0, -1, -np.inf, 0
 
-    def push(self, const float[:, ::1] scores, const double[::1] times):
-        """Take decisions, whose windows end at `times` (seconds): [(decision, label, smoothed score)] of those that fire."""
+    def push(self, const float[:, ::1] scores, const int64_t[::1] ends, const float[::1] loudness, double rate,
+             double window):
+        """Take decisions, whose windows of `window` seconds end at sample `ends` of `rate` a second.
+
+        Returns of each that fires (label, smoothed score, times, loudness): seconds and dB of the decisions within the
+        window before it, itself the last."""
         fired = []
-        cdef Py_ssize_t i
+        cdef Py_ssize_t i, first
         for i in range(scores.shape[0]):
-            if self._update(&scores[i, 0], times[i]):
-                fired.append((i, self._leader, self._smooth[self._leader]))
+            self._remember(ends[i] / rate, loudness[i], window)
+            if self._update(&scores[i, 0], self._times[self._held - 1]):
+                first = self._within(window)
+                fired.append((self._leader, self._smooth[self._leader], np.array(self._times[first:self._held]),
+                              np.array(self._loudness[first:self._held])))
         return fired
+
+    cdef _remember(self, double time, float loudness, double window):
+        """Note a decision's time and loudness; of the older ones, at least those of a window are kept."""
+        cdef Py_ssize_t first
+        if self._held and time <= self._times[self._held - 1]:  # the stream began anew
+            self._held = 0
+        if self._held == self._times.shape[0]:
+            first = self._within(window)
+            self._held -= first
+            memmove(&self._times[0], &self._times[first], self._held * sizeof(double))
+            memmove(&self._loudness[0], &self._loudness[first], self._held * sizeof(float))
+            if 2 * self._held > self._times.shape[0]:
+                self._times = np.resize(self._times, 4 * self._held)
+                self._loudness = np.resize(self._loudness, 4 * self._held)
+        self._times[self._held], self._loudness[self._held] = time, loudness
+        self._held += 1
+
+    cdef Py_ssize_t _within(self, double window) noexcept nogil:
+        """The first decision that ended less than `window` seconds before the last one."""
+        cdef Py_ssize_t first = 0
+        while self._times[first] <= self._times[self._held - 1] - window:
+            first += 1
+        return first
 
     cdef bint _update(self, const float *scores, double time) noexcept nogil:
         cdef int32_t i, best = 0
