@@ -23,7 +23,8 @@ cdef extern from "frontend/frontend.h" nogil:
 
     kws_status kws_frontend_check(const kws_frontend_options *options)
     size_t kws_frontend_buffer_size(const kws_frontend_options *options)
-    void kws_frontend_init(kws_frontend *frontend, const kws_frontend_options *options, void *buffer)
+    void kws_frontend_init(kws_frontend *frontend, const kws_frontend_options *options, int32_t portable,
+                           void *buffer)
     size_t kws_online_buffer_size(const kws_frontend *frontend)
     void kws_online_init(kws_online *online, const kws_frontend *frontend, void *buffer)
     void kws_online_reset(kws_online *online)

@@ -6,6 +6,7 @@
 from libc.stdlib cimport free
 
 import operator
+import os
 
 import numpy as np
 
@@ -16,6 +17,9 @@ cdef extern from "<stdlib.h>" nogil:
 
 # Far above any real signal, far below int16 values that were passed as floats by mistake.
 cdef float LOUDEST = 8.0
+
+
+INT16 = np.dtype(np.int16)
 
 
 cdef void *_allocate(size_t size) except NULL:
@@ -51,10 +55,10 @@ def check_samples(samples):
     AudioError : other dtypes or shapes, half a sample, NaN or infinity, floats whose size says that they are int16
         values.
     """
-    array = as_array(samples)
+    array = samples if type(samples) is np.ndarray else as_array(samples)
     if array.ndim != 1:
         raise AudioError(f"expected one-dimensional samples, got shape {array.shape}; mix channels down first")
-    if array.dtype == np.int16:
+    if array.dtype == INT16:
         return np.ascontiguousarray(array)
     if array.dtype not in (np.float32, np.float64):
         raise AudioError(f"samples are {array.dtype}; pass int16, or float32 within [-1, 1]")
@@ -113,7 +117,7 @@ cdef class FrontEnd:
                               f"{sample_rate=} {window=} {hop=} {n_fft=} {bins=} {n_mfcc=} {fmin=} {fmax=} {floor=} "
                               f"{offset=} {step=}")
         self._tables = _allocate(kws_frontend_buffer_size(&options))
-        kws_frontend_init(&self.plan, &options, self._tables)
+        kws_frontend_init(&self.plan, &options, os.environ.get("KWSRT_ISA") == "scalar", self._tables)
 
     def __dealloc__(self):
         free(self._tables)

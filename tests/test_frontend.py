@@ -99,6 +99,21 @@ def test_silence_is_the_floor():
     assert frontend.features(np.zeros(5000, np.int16)) == pytest.approx(10 * np.log10(np.float32(1e-7)), abs=1e-5)
 
 
+@given(log2=st.integers(5, 13), missing=st.integers(0, 16), seed=st.integers(0, 99),
+       scale=st.sampled_from([1e-20, 1.0]))
+@settings(max_examples=60, deadline=None)
+def test_all_widths_of_vectors_give_the_same_bits(log2, missing, seed, scale):
+    """KWSRT_ISA=scalar takes the portable transform, anything else the widest of this CPU."""
+    n_fft = 1 << log2
+    options = {"window": max(16, n_fft - missing), "hop": n_fft, "n_fft": n_fft, "bins": 1, "fmin": 0.0, "fmax": 8000.0}
+    samples = (scale * np.random.default_rng(seed).uniform(-1, 1, 2 * n_fft)).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("KWSRT_ISA", raising=False)
+        widest = FrontEnd(floor=1e-30, **options).features(samples)
+        patch.setenv("KWSRT_ISA", "scalar")
+        assert same_bits(FrontEnd(floor=1e-30, **options).features(samples), widest)
+
+
 def cut(samples, lengths):
     """Pieces of the given lengths, over and over, until the samples are used up (a length of 0 is an empty piece)."""
     pieces, at = [], 0

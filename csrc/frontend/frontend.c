@@ -135,7 +135,7 @@ static void init_dct(const kws_frontend_options *o, float *dct)
     }
 }
 
-void kws_frontend_init(kws_frontend *frontend, const kws_frontend_options *options, void *buffer)
+void kws_frontend_init(kws_frontend *frontend, const kws_frontend_options *options, int32_t portable, void *buffer)
 {
     const kws_frontend_options o = *options;
     char *cursor = buffer;
@@ -155,6 +155,7 @@ void kws_frontend_init(kws_frontend *frontend, const kws_frontend_options *optio
     *frontend = (kws_frontend){.options = o,
                                .width = o.n_mfcc > 0 ? o.n_mfcc : o.bins,
                                .inverse_step = 1.0f / o.step,
+                               .power = kws_fft_select(portable),
                                .window = window,
                                .fft = fft,
                                .first_bin = first_bin,
@@ -276,7 +277,7 @@ void kws_online_take(kws_online *online, float *frame)
     const kws_frontend *frontend = online->frontend;
     const kws_frontend_options *o = &frontend->options;
     float *power = online->scratch + kws_fft_scratch_size(o->n_fft), *energies = power + power_size(o);
-    kws_fft_power(o->n_fft, frontend->fft, online->samples, frontend->window, o->window, online->scratch, power);
+    frontend->power(o->n_fft, frontend->fft, online->samples, frontend->window, o->window, online->scratch, power);
     if (o->n_mfcc > 0) {
         log_mel(frontend, power, energies);
         cepstrum(frontend, energies, frame);

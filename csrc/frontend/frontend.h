@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "../common/status.h"
+#include "fft.h"
 
 typedef struct {
     int32_t sample_rate; /* Hz, 4000 to 192000 */
@@ -33,6 +34,7 @@ typedef struct {
     kws_frontend_options options;
     int32_t width;              /* values in a frame: n_mfcc, or bins */
     float inverse_step;
+    kws_fft_function power;
     const float *window, *fft;  /* [window], twiddles */
     const int32_t *first_bin;   /* [bins] first FFT bin of each triangle */
     const int32_t *bin_count;   /* [bins] multiples of four, the last weights zero */
@@ -51,9 +53,10 @@ typedef struct {
 /* KWS_ERROR_ARGUMENT when an option is outside its range, or when a triangle would hold no FFT bin. */
 kws_status kws_frontend_check(const kws_frontend_options *options);
 
-/* Bytes for the tables of valid options; kws_frontend_init fills them and points `frontend` at them. */
+/* Bytes for the tables of valid options; kws_frontend_init fills them and points `frontend` at them. `portable`: without
+ * what only this CPU has; the frames are the same bits. */
 size_t kws_frontend_buffer_size(const kws_frontend_options *options);
-void kws_frontend_init(kws_frontend *frontend, const kws_frontend_options *options, void *buffer);
+void kws_frontend_init(kws_frontend *frontend, const kws_frontend_options *options, int32_t portable, void *buffer);
 
 /* Bytes for a stream's state; the buffers are 64-byte aligned by the caller. */
 size_t kws_online_buffer_size(const kws_frontend *frontend);

@@ -36,33 +36,27 @@ LEVELS = {"full": 8, "half": 4, "quarter": 2}
 
 
 def build(folder: Path) -> Path:
-    """The program, linked statically."""
+    """The program, linked statically, and csrc's objects beside it."""
     program = folder / "kernel_calls"
     sources = [HERE / "kernel_calls.c", *sorted((ROOT / "csrc").rglob("*.c"))]
-    subprocess.run([COMPILER, *FLAGS, "-static", "-I", str(ROOT / "csrc"), *map(str, sources), "-o", str(program)],
-                   check=True)
+    subprocess.run([COMPILER, *FLAGS, "-c", "-I", str(ROOT / "csrc"), *map(str, sources)], check=True, cwd=folder)
+    subprocess.run([COMPILER, "-static", *map(str, folder.glob("*.o")), "-o", str(program)], check=True)
     return program
 
 
+def symbols(binary: Path) -> list[tuple[int, int, str]]:
+    """Start, end and name of each function."""
+    names = subprocess.run([COMPILER.replace("gcc", "nm"), "-S", str(binary)], capture_output=True, text=True,
+                           check=True).stdout
+    parts = [line.split() for line in names.splitlines()]
+    return [(int(start, 16), int(start, 16) + int(size, 16), name)
+            for start, size, kind, name in (part for part in parts if len(part) == 4) if kind in "tT"]
+
+
 def functions(program: Path) -> list[tuple[int, int, str]]:
-    """Start, end and name of each of csrc's functions, in order; mark is among them."""
-    names = subprocess.run([COMPILER.replace("gcc", "nm"), "-S", "--line-numbers", str(program)], capture_output=True,
-                           text=True, check=True).stdout
-    found = []
-    for line in names.splitlines():
-        parts = line.split()
-        if len(parts) >= 4 and parts[2] in "tT" and (parts[3].startswith("kws_") or parts[3] in _static_functions()):
-            start = int(parts[0], 16)
-            found.append((start, start + int(parts[1], 16), parts[3]))
-    return sorted(found)
-
-
-def _static_functions() -> set[str]:
-    """Names of all functions that csrc and kernel_calls.c define without a prefix."""
-    names = {"mark"}
-    for source in (ROOT / "csrc").rglob("*.[ch]"):
-        names |= set(re.findall(r"^(?:static |INLINE )[^;={]*?\b(\w+)\(", source.read_text(), re.MULTILINE))
-    return names | {f"{name}{suffix}" for name in names for suffix in (".constprop.0", ".isra.0", ".part.0")}
+    """The same of csrc's functions alone, in order; mark is among them."""
+    ours = {name for binary in program.parent.glob("*.o") for _, _, name in symbols(binary)} - {"main"}
+    return sorted(found for found in symbols(program) if found[2] in ours)
 
 
 def count(isa: str = "neon") -> dict[str, int]:
