@@ -15,7 +15,7 @@ cdef extern from "kernels/kernels.h" nogil:
     ctypedef struct kws_staircase:
         const int16_t *above[3]
         const int16_t *below[3]
-        int32_t planes
+        int32_t planes, last_alone
 
     ctypedef struct kws_epilogue:
         const float *a

@@ -385,6 +385,9 @@ cdef class Staircase:
         for k in range(3):
             self.stairs.above[k], self.stairs.below[k] = &high[k, 0], &low[k, 0]
         self.stairs.planes, self.outputs = planes, outputs
+        # n > above or n < below holds for every n from -largest to largest.
+        sure = (above < below) | (above < -largest) | (below > largest)
+        self.stairs.last_alone = planes == 2 and bool(sure[:2, :outputs].all())
         self._kept = above, below
 
     def __call__(self, sums, Kernels kernels=None):

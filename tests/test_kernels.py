@@ -240,6 +240,18 @@ def test_staircase_of_the_largest_sums(planes, slope):
         staircase_agrees([1.0, -1.0, 1e-4, -1e-4], [b] * 4, [slope] * 4, 1.0, planes, 32766, n)
 
 
+@given(seed=st.integers(0, 1 << 30), outputs=st.integers(1, 70), edge=st.booleans())
+@settings(max_examples=25, deadline=None)
+def test_staircase_that_only_its_last_step_tells(seed, outputs, edge):
+    # A negative slope: nothing is below 0, and the first two steps are behind all sums; at the edge, not of one output.
+    rng = np.random.default_rng(seed)
+    a, b = rng.normal(0, 0.1, outputs), rng.normal(0, 1, outputs)
+    slope = -rng.uniform(0, 2, outputs)
+    if edge:
+        slope[-1] = 0.1
+    staircase_agrees(a, b, slope, np.float32(0.7), 2, 60, all_sums(60, outputs))
+
+
 def test_staircase_of_sums_beyond_int16():
     for largest in (0, -1, 32767):
         with pytest.raises(OptionError):

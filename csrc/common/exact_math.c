@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "vec4.h"
+
 static const double LN2_HIGH = 6.93147180369123816490e-01; /* low 32 bits zero: k * LN2_HIGH is exact for |k| < 2^20 */
 static const double LN2_LOW = 1.90821492927058770002e-10;
 static const double TAU = 6.28318530717958647693;
@@ -94,7 +96,9 @@ double kws_sin_turns(uint64_t p, uint64_t q)
     return kws_cos_turns(4 * (p % q) + 3 * q, 4 * q); /* sin(a) = cos(a - pi/2) */
 }
 
-void kws_decibels(float *values, int32_t count)
+enum { DECIBELS_AT_ONCE = 4 }; /* vectors: enough for a processor that waits for each result in turn */
+
+static void decibels(float *values)
 {
     /* x = 2^e * (1 + t) with 1 + t from sqrt(1/2) to sqrt(2); 10 log10(1 + t) = t * P(t), where P is the polynomial of degree
      * 9 that leaves the smallest error (3.5e-9, weighted least squares, then rounded to float). */
@@ -102,18 +106,35 @@ void kws_decibels(float *values, int32_t count)
                                 0.8687097430229187f, -0.7206443548202515f, 0.6149742007255554f, -0.5790424346923828f,
                                 0.5671029686927795f, -0.33036890625953674f};
     const int32_t sqrt_half = 0x3f3504f3;
-    for (int32_t i = 0; i < count; ++i) {
-        int32_t bits;
-        memcpy(&bits, &values[i], sizeof bits);
-        bits -= sqrt_half;
-        float exponent = (float)(bits >> 23), mantissa;
-        bits = (bits & 0x007fffff) + sqrt_half;
-        memcpy(&mantissa, &bits, sizeof mantissa);
-        float t = mantissa - 1.0f, sum = P[9];
-        for (int32_t k = 8; k >= 0; --k) {
-            sum = sum * t + P[k];
+    kws_vec4 exponent[DECIBELS_AT_ONCE], t[DECIBELS_AT_ONCE], sum[DECIBELS_AT_ONCE];
+    for (int32_t i = 0; i < DECIBELS_AT_ONCE; ++i) {
+        kws_ivec4 bits = (kws_ivec4)vec4_load(values + 4 * i) - sqrt_half;
+        exponent[i] = __builtin_convertvector(bits >> 23, kws_vec4);
+        t[i] = (kws_vec4)((bits & 0x007fffff) + sqrt_half) - 1.0f;
+        sum[i] = vec4_splat(P[9]);
+    }
+    for (int32_t k = 8; k >= 0; --k) {
+        for (int32_t i = 0; i < DECIBELS_AT_ONCE; ++i) {
+            sum[i] = sum[i] * t[i] + P[k];
         }
-        values[i] = exponent * 3.0102999566398120f + sum * t;
+    }
+    for (int32_t i = 0; i < DECIBELS_AT_ONCE; ++i) {
+        vec4_store(values + 4 * i, exponent[i] * 3.0102999566398120f + sum[i] * t[i]);
+    }
+}
+
+void kws_decibels(float *values, int32_t count)
+{
+    enum { AT_ONCE = 4 * DECIBELS_AT_ONCE };
+    int32_t i = 0;
+    for (; i + AT_ONCE <= count; i += AT_ONCE) {
+        decibels(values + i);
+    }
+    if (i < count) {
+        float rest[AT_ONCE] = {0};
+        memcpy(rest, values + i, (size_t)(count - i) * sizeof(float));
+        decibels(rest);
+        memcpy(values + i, rest, (size_t)(count - i) * sizeof(float));
     }
 }
 

@@ -109,22 +109,36 @@ INLINE void LANED(last_pass)(int32_t stride, const float *xr, const float *xi, f
     }
 }
 
-/* LANES pairs k, m - k of the power spectrum at a time. Spectra of the even (er, ei) and odd (or, oi) samples, doubled;
+/* LANES pairs k, m - k of the power spectrum. Spectra of the even (er, ei) and odd (or, oi) samples, doubled;
  * 2 X[k] = E + w*O, 2 X[m-k] = conj(E - w*O). */
-INLINE void LANED(real_pass)(int32_t m, const float *zr, const float *zi, const float *cosine, const float *sine,
-                             float *power)
+INLINE void LANED(real_powers)(complex_vec low, complex_vec high, vec c, vec s, vec *low_power, vec *high_power)
 {
-    for (int32_t k = 1; k <= m / 2; k += LANES) {
-        int32_t mirror = m - k - (LANES - 1);
-        complex_vec low = LANED(load)(zr, zi, k), high = LANED(load)(zr, zi, mirror);
-        high = (complex_vec){REVERSED(high.r), REVERSED(high.i)};
-        vec er = low.r + high.r, ei = low.i - high.i, or = low.i + high.i, oi = high.r - low.r;
-        vec c = LANED(load_real)(cosine + k), s = LANED(load_real)(sine + k);
-        vec tr = c * or + s * oi, ti = c * oi - s * or;
-        vec low_r = er + tr, low_i = ei + ti, high_r = er - tr, high_i = ei - ti;
-        vec high_power = high_r * high_r + high_i * high_i;
-        LANED(store_real)(power + k, low_r * low_r + low_i * low_i);
-        LANED(store_real)(power + mirror, REVERSED(high_power)); /* k = m/2 is both: this stays */
+    vec er = low.r + high.r, ei = low.i - high.i, or = low.i + high.i, oi = high.r - low.r;
+    vec tr = c * or + s * oi, ti = c * oi - s * or;
+    vec low_r = er + tr, low_i = ei + ti, high_r = er - tr, high_i = ei - ti;
+    *low_power = low_r * low_r + low_i * low_i;
+    *high_power = high_r * high_r + high_i * high_i;
+}
+
+/* The power spectrum, 8 pairs at a time: two vectors of four do not wait for each other. */
+INLINE void LANED(real_pass)(int32_t m, const float *zr, const float *zi, const float *cosine, const float *sine,
+                             float *restrict power)
+{
+    enum { VECTORS = 8 / LANES };
+    for (int32_t k = 1; k <= m / 2; k += 8) {
+        vec low[VECTORS], high[VECTORS];
+        for (int32_t v = 0; v < VECTORS; ++v) {
+            int32_t at = k + v * LANES, mirror = m - at - (LANES - 1);
+            complex_vec ends = LANED(load)(zr, zi, mirror);
+            ends = (complex_vec){REVERSED(ends.r), REVERSED(ends.i)};
+            LANED(real_powers)(LANED(load)(zr, zi, at), ends, LANED(load_real)(cosine + at),
+                               LANED(load_real)(sine + at), &low[v], &high[v]);
+        }
+        for (int32_t v = 0; v < VECTORS; ++v) {
+            int32_t at = k + v * LANES, mirror = m - at - (LANES - 1);
+            LANED(store_real)(power + at, low[v]);
+            LANED(store_real)(power + mirror, REVERSED(high[v])); /* k = m/2 is both: this stays */
+        }
     }
 }
 

@@ -221,6 +221,7 @@ size_t kws_online_accept_s16(kws_online *online, const int16_t *samples, size_t 
     size_t dropped, count = room(online, n, &dropped);
     const int16_t *restrict from = samples + dropped;
     float *restrict to = online->samples + online->filled;
+#pragma GCC unroll 4
     for (size_t i = 0; i < count; ++i) {
         to[i] = (float)from[i] * (1.0f / 32768.0f);
     }
@@ -233,22 +234,52 @@ int32_t kws_online_ready(const kws_online *online)
     return online->filled == online->frontend->options.window;
 }
 
+enum { BANDS_AT_ONCE = 4 }; /* their sums do not wait for each other */
+
 /* 10 log10(max(sum over the triangle, floor)) for every band. Lane j adds the bins j, j + 4, j + 8 ... of the triangle; then
  * (lane 0 + lane 2) + (lane 1 + lane 3). */
+static inline __attribute__((always_inline)) const float *add_bands(const kws_frontend *frontend, const float *power,
+                                                                   int32_t band, const int32_t bands,
+                                                                   const float *weights, float *energies)
+{
+    const int32_t *counts = frontend->bin_count + band;
+    const float *bin[BANDS_AT_ONCE], *weight[BANDS_AT_ONCE];
+    kws_vec4 sums[BANDS_AT_ONCE];
+    int32_t common = counts[0];
+    for (int32_t b = 0; b < bands; ++b) {
+        bin[b] = power + frontend->first_bin[band + b];
+        weight[b] = weights;
+        weights += counts[b];
+        sums[b] = vec4_splat(0.0f);
+        common = counts[b] < common ? counts[b] : common;
+    }
+    for (int32_t i = 0; i < common; i += 4) {
+        for (int32_t b = 0; b < bands; ++b) {
+            sums[b] += vec4_load(weight[b] + i) * vec4_load(bin[b] + i);
+        }
+    }
+    for (int32_t b = 0; b < bands; ++b) {
+        for (int32_t i = common; i < counts[b]; i += 4) {
+            sums[b] += vec4_load(weight[b] + i) * vec4_load(bin[b] + i);
+        }
+        kws_vec4 pairs = sums[b] + VEC4_SHUFFLE(sums[b], sums[b], 2, 3, 0, 1);
+        float sum = pairs[0] + pairs[1];
+        energies[band + b] = sum > frontend->options.floor ? sum : frontend->options.floor;
+    }
+    return weights;
+}
+
 static void log_mel(const kws_frontend *frontend, const float *power, float *energies)
 {
-    const float *weight = frontend->triangles;
-    for (int32_t band = 0; band < frontend->options.bins; ++band) {
-        const float *bin = power + frontend->first_bin[band];
-        kws_vec4 sums = vec4_splat(0.0f);
-        for (int32_t i = 0; i < frontend->bin_count[band]; i += 4, weight += 4) {
-            sums += vec4_load(weight) * vec4_load(bin + i);
-        }
-        kws_vec4 pairs = sums + VEC4_SHUFFLE(sums, sums, 2, 3, 0, 1);
-        float sum = pairs[0] + pairs[1];
-        energies[band] = sum > frontend->options.floor ? sum : frontend->options.floor;
+    const float *weights = frontend->triangles;
+    int32_t band = 0, bands = frontend->options.bins;
+    for (; band + BANDS_AT_ONCE <= bands; band += BANDS_AT_ONCE) {
+        weights = add_bands(frontend, power, band, BANDS_AT_ONCE, weights, energies);
     }
-    kws_decibels(energies, frontend->options.bins);
+    for (; band < bands; ++band) {
+        weights = add_bands(frontend, power, band, 1, weights, energies);
+    }
+    kws_decibels(energies, bands);
 }
 
 static void cepstrum(const kws_frontend *frontend, const float *energies, float *frame)

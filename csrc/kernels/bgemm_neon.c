@@ -32,7 +32,7 @@
 
 /* The order of the source is meant: gcc's first scheduler brings loads forward until registers run out, and spills. */
 #if !defined(__clang__)
-#pragma GCC optimize("no-schedule-insns")
+#pragma GCC optimize("no-schedule-insns,no-tree-ter")
 #endif
 
 enum { BYTES_BETWEEN_WIDENINGS = 10, MOST_ROWS = 8, MOST_BLOCKS = 8 };
@@ -55,13 +55,16 @@ INLINE uint8x16_t table_row(const uint8x16_t *table, uint32_t code)
     return row;
 }
 
-/* Mismatch counters of a chunk of at most 10 weight bytes. */
+/* Mismatch counters of a chunk of at most 10 weight bytes. The lookups of a row are added to each other during the next
+ * row, and counted during the one after: on cores that issue in order nothing waits. */
 INLINE void count_chunk(const tile_place *at, int32_t bytes, const int32_t rows, const int32_t blocks,
                         uint8x16_t counter[MOST_ROWS][MOST_BLOCKS])
 {
     const uint8x16_t nibble = vdupq_n_u8(15);
-    for (int32_t r = 0; r < rows; ++r) {
-        for (int32_t b = 0; b < blocks; ++b) {
+    uint8x16_t found_low[MOST_BLOCKS], found_high[MOST_BLOCKS], found[MOST_BLOCKS];
+    for (int32_t b = 0; b < blocks; ++b) {
+        found_low[b] = found_high[b] = found[b] = vdupq_n_u8(0);
+        for (int32_t r = 0; r < rows; ++r) {
             counter[r][b] = vdupq_n_u8(0);
         }
     }
@@ -73,13 +76,25 @@ INLINE void count_chunk(const tile_place *at, int32_t bytes, const int32_t rows,
             high[b] = vshrq_n_u8(w, 4);
         }
         for (int32_t r = 0; r < rows; ++r) {
+            const int32_t before = (r + 2 * rows - 2) % rows;
             const uint8_t *code = at->codes + r * at->code_stride + 2 * i;
             uint8x16_t first = table_row(at->table, code[0]), second = table_row(at->table, code[1]);
             for (int32_t b = 0; b < blocks; ++b) {
-                counter[r][b] = vaddq_u8(counter[r][b], vqtbl1q_u8(first, low[b]));
-                counter[r][b] = vaddq_u8(counter[r][b], vqtbl1q_u8(second, high[b]));
+                counter[before][b] = vaddq_u8(counter[before][b], found[b]);
+            }
+            for (int32_t b = 0; b < blocks; ++b) {
+                found[b] = vaddq_u8(found_low[b], found_high[b]);
+            }
+            for (int32_t b = 0; b < blocks; ++b) {
+                found_low[b] = vqtbl1q_u8(first, low[b]);
+                found_high[b] = vqtbl1q_u8(second, high[b]);
             }
         }
+    }
+    const int32_t before = (2 * rows - 2) % rows;
+    for (int32_t b = 0; b < blocks; ++b) {
+        counter[before][b] = vaddq_u8(counter[before][b], found[b]);
+        counter[rows - 1][b] = vaddq_u8(counter[rows - 1][b], vaddq_u8(found_low[b], found_high[b]));
     }
 }
 

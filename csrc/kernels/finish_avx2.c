@@ -7,7 +7,8 @@
  *
  * The masks are added as int32, narrowed (VPACKSSDW) and put in order by one VPERMQ. Codes: b1 and b2 of 16 outputs as
  * bytes (VPACKSSWB), dwords swapped so that b2 of four outputs follows b1 of the four, and VPMOVMSKB writes four codes.
- * A staircase goes there straight from the sums, by six compares of 16 int16; its steps stay in registers over the rows.
+ * A staircase goes there straight from the sums, by six compares of 16 int16, or by two where the last step is the only
+ * one in question; its steps stay in registers over the rows.
  *
  * VCMPPS, VPCMPGTW: Haswell 3 and 1 cycles; Zen 3 1 cycle; 2 a cycle. VPMOVMSKB: Haswell 3, 1 a cycle; Zen 3 5, 1 a
  * cycle. Ordered compares: NaN passes none, as in C. No FMA: it would round once.
@@ -151,23 +152,39 @@ INLINE __m256i passed(__m256i n, __m256i above, __m256i below)
     return _mm256_or_si256(_mm256_cmpgt_epi16(n, above), _mm256_cmpgt_epi16(below, n));
 }
 
+typedef enum { ONE, THREE, LAST_ALONE } steps_kind;
+
+INLINE void stairs_block(const kws_staircase *stairs, const int16_t *sums, int32_t rows, int32_t padded, int32_t o,
+                         const steps_kind kind, uint8_t *codes)
+{
+    __m256i above[3], below[3];
+    for (int32_t k = 0; k < 3; ++k) {
+        above[k] = load(stairs->above[kind == ONE ? 0 : k] + o);
+        below[k] = load(stairs->below[kind == ONE ? 0 : k] + o);
+    }
+    for (int32_t row = 0; row < rows; ++row) {
+        __m256i n = load(sums + row * padded + o), b1 = _mm256_set1_epi16(-1), b2 = _mm256_setzero_si256();
+        if (kind == LAST_ALONE) {
+            b2 = passed(n, above[2], below[2]);
+        } else {
+            __m256i first = passed(n, above[0], below[0]);
+            b1 = kind == THREE ? passed(n, above[1], below[1]) : first;
+            b2 = kind == THREE ? _mm256_xor_si256(_mm256_xor_si256(first, b1), passed(n, above[2], below[2])) : b2;
+        }
+        store_codes(b1, b2, codes + (row * padded + o) / 4);
+    }
+}
+
 void kws_staircase_avx2(const kws_staircase *stairs, const int16_t *sums, int32_t rows, int32_t outputs, uint8_t *codes)
 {
-    int32_t padded = kws_padded_outputs(outputs), whole = outputs / 16 * 16, steps = stairs->planes == 2 ? 3 : 1;
+    int32_t padded = kws_padded_outputs(outputs), whole = outputs / 16 * 16;
     for (int32_t o = 0; o < whole; o += 16) {
-        __m256i above[3], below[3];
-        for (int32_t k = 0; k < 3; ++k) {
-            above[k] = load(stairs->above[k < steps ? k : 0] + o);
-            below[k] = load(stairs->below[k < steps ? k : 0] + o);
-        }
-        for (int32_t row = 0; row < rows; ++row) {
-            __m256i n = load(sums + row * padded + o);
-            __m256i first = passed(n, above[0], below[0]), b1 = first, b2 = _mm256_setzero_si256();
-            if (steps == 3) {
-                b1 = passed(n, above[1], below[1]);
-                b2 = _mm256_xor_si256(_mm256_xor_si256(first, b1), passed(n, above[2], below[2]));
-            }
-            store_codes(b1, b2, codes + (row * padded + o) / 4);
+        if (stairs->last_alone) {
+            stairs_block(stairs, sums, rows, padded, o, LAST_ALONE, codes);
+        } else if (stairs->planes == 2) {
+            stairs_block(stairs, sums, rows, padded, o, THREE, codes);
+        } else {
+            stairs_block(stairs, sums, rows, padded, o, ONE, codes);
         }
     }
     for (int32_t row = 0; whole < outputs && row < rows; ++row) {

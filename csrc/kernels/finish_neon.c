@@ -7,7 +7,8 @@
  *
  * The masks are added as int32 and narrowed by UZP1 (-n fits a byte). Codes: each of 16 bytes keeps its two bits at
  * their place in the code (AND, ORR), and ADDP twice adds four neighbours. A staircase goes there straight
- * from the sums, by six compares of 8 int16; its steps stay in registers over the rows.
+ * from the sums, by six compares of 8 int16, or by two where the last step is the only one in question; its steps stay in
+ * registers over the rows.
  *
  * FCMGE, FADD, FMUL, UZP1, ADDP: A53 6 cycles, 1 a cycle; A55 4, 1; A72 5, 1, but UZP1 6, 1 in 1.5 cycles and ADDP 3, 2
  * a cycle (llvm 14's models). FADD and FMUL stay apart: FMLA would round once.
@@ -20,25 +21,35 @@
 
 /* gcc's first scheduler brings loads forward until registers run out, and spills. */
 #if !defined(__clang__)
-#pragma GCC optimize("no-schedule-insns")
+#pragma GCC optimize("no-schedule-insns,no-tree-ter")
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
+/* A statement for each of four vectors v. */
+#define EACH(statement)                                                                                                \
+    for (int32_t v = 0; v < 4; ++v) {                                                                                  \
+        statement;                                                                                                     \
+    }
 
 enum { FLOATS, LEVELS, CODES }; /* what is wanted of a sum */
 
 static const uint8_t place1[16] = {1, 2, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8};
 static const uint8_t place2[16] = {16, 32, 64, 128, 16, 32, 64, 128, 16, 32, 64, 128, 16, 32, 64, 128};
 
-/* -n of 4 activations. */
-INLINE uint32x4_t steps4(float32x4_t x, float32x4_t threshold, float32x4_t scale, const int two)
+/* -n of 16 activations; operation by operation, so that a processor that runs in order waits for none. */
+INLINE void steps16(const float32x4_t x[4], const float32x4_t threshold[4], float32x4_t scale, const int two,
+                    uint32x4_t minus_n[4])
 {
-    float32x4_t d = vsubq_f32(x, threshold);
-    uint32x4_t n = vcgezq_f32(d);
+    float32x4_t d[4], minus_scale = vnegq_f32(scale);
+    uint32x4_t high[4], low[4];
+    EACH(d[v] = vsubq_f32(x[v], threshold[v]));
+    EACH(minus_n[v] = vcgezq_f32(d[v]));
     if (two) {
-        n = vaddq_u32(vaddq_u32(n, vcgeq_f32(d, scale)), vcgeq_f32(d, vnegq_f32(scale)));
+        EACH(high[v] = vcgeq_f32(d[v], scale));
+        EACH(low[v] = vcgeq_f32(d[v], minus_scale));
+        EACH(minus_n[v] = vaddq_u32(minus_n[v], high[v]));
+        EACH(minus_n[v] = vaddq_u32(minus_n[v], low[v]));
     }
-    return n;
 }
 
 /* The low bytes of 16 lanes of int32. */
@@ -55,48 +66,71 @@ INLINE void store_levels(uint8x16_t minus_n, const int two, int8_t *q)
     vst1q_s8(q, vsubq_s8(vdupq_n_s8(two ? -3 : -1), twice));
 }
 
-/* Bytes of all ones where b1 and b2 are set, as codes. */
-INLINE void store_codes(uint8x16_t b1, uint8x16_t b2, uint8_t *codes)
+/* Bytes of all ones where b1 and b2 are set, of 16 outputs of `count` rows, as codes, `apart` bytes from row to row. */
+INLINE void store_codes(const uint8x16_t *b1, const uint8x16_t *b2, const int32_t count, int32_t apart, uint8_t *codes)
 {
-    uint8x16_t bits = vorrq_u8(vandq_u8(b1, vld1q_u8(place1)), vandq_u8(b2, vld1q_u8(place2)));
-    uint8x16_t pairs = vpaddq_u8(bits, bits), fours = vpaddq_u8(pairs, pairs);
-    vst1q_lane_u32((uint32_t *)(void *)codes, vreinterpretq_u32_u8(fours), 0);
+    const uint8x16_t one = vld1q_u8(place1), two = vld1q_u8(place2);
+    uint8x16_t bits[4];
+    for (int32_t r = 0; r < count; ++r) {
+        bits[r] = vorrq_u8(vandq_u8(b1[r], one), vandq_u8(b2[r], two));
+    }
+    for (int32_t r = 0; r < count; ++r) {
+        bits[r] = vpaddq_u8(bits[r], bits[r]);
+    }
+    for (int32_t r = 0; r < count; ++r) {
+        bits[r] = vpaddq_u8(bits[r], bits[r]);
+    }
+    for (int32_t r = 0; r < count; ++r) {
+        vst1q_lane_u32((uint32_t *)(void *)(codes + r * apart), vreinterpretq_u32_u8(bits[r]), 0);
+    }
 }
 
 INLINE void store_steps_as_codes(uint8x16_t minus_n, const int two, uint8_t *codes)
 {
     if (two) {
         uint8x16_t b1 = vcltq_s8(vreinterpretq_s8_u8(minus_n), vdupq_n_s8(-1));
-        store_codes(b1, vtstq_u8(minus_n, vdupq_n_u8(1)), codes);
+        uint8x16_t b2 = vtstq_u8(minus_n, vdupq_n_u8(1));
+        store_codes(&b1, &b2, 1, 0, codes);
     } else {
-        store_codes(minus_n, vdupq_n_u8(0), codes);
+        uint8x16_t none = vdupq_n_u8(0);
+        store_codes(&minus_n, &none, 1, 0, codes);
     }
 }
 
-/* What 4 outputs of every row have in common. */
+/* What 16 outputs of every row have in common. */
 typedef struct {
-    float32x4_t a, b, slope, threshold;
-} norm4;
+    float32x4_t a[4], b[4], slope[4], threshold[4];
+} norm16;
 
-INLINE norm4 load_norm(const kws_epilogue *e, const kws_quantizer *quantizer, int32_t o)
+INLINE norm16 load_norm(const kws_epilogue *e, const kws_quantizer *quantizer, int32_t o)
 {
-    norm4 n = {vld1q_f32(e->a + o), vld1q_f32(e->b + o), vld1q_f32(e->slope + o), vdupq_n_f32(0.0f)};
-    if (quantizer != NULL) {
-        n.threshold = vld1q_f32(quantizer->threshold + o);
-    }
+    norm16 n;
+    EACH(n.a[v] = vld1q_f32(e->a + o + 4 * v));
+    EACH(n.b[v] = vld1q_f32(e->b + o + 4 * v));
+    EACH(n.slope[v] = vld1q_f32(e->slope + o + 4 * v));
+    EACH(n.threshold[v] = quantizer != NULL ? vld1q_f32(quantizer->threshold + o + 4 * v) : vdupq_n_f32(0.0f));
     return n;
 }
 
-/* prelu(a * n + b) + residual of 4 outputs. */
-INLINE float32x4_t finish4(const norm4 *norm, int16x4_t sums, const float *residual, const int add, float *y)
+/* prelu(a * n + b) + residual of 16 outputs. */
+INLINE void finish16(const norm16 *norm, const int16_t *sums, const float *residual, const int add, float32x4_t x[4])
 {
-    float32x4_t value = vaddq_f32(vmulq_f32(norm->a, vcvtq_f32_s32(vmovl_s16(sums))), norm->b);
-    value = vbslq_f32(vcgezq_f32(value), value, vmulq_f32(norm->slope, value));
+    float32x4_t bent[4], added[4];
     if (add) {
-        value = vaddq_f32(value, vld1q_f32(residual));
+        EACH(added[v] = vld1q_f32(residual + 4 * v));
     }
-    vst1q_f32(y, value);
-    return value;
+    int16x8_t low = vld1q_s16(sums), high = vld1q_s16(sums + 8);
+    x[0] = vcvtq_f32_s32(vmovl_s16(vget_low_s16(low)));
+    x[1] = vcvtq_f32_s32(vmovl_high_s16(low));
+    x[2] = vcvtq_f32_s32(vmovl_s16(vget_low_s16(high)));
+    x[3] = vcvtq_f32_s32(vmovl_high_s16(high));
+    EACH(x[v] = vmulq_f32(norm->a[v], x[v]));
+    EACH(x[v] = vaddq_f32(x[v], norm->b[v]));
+    EACH(bent[v] = vmulq_f32(norm->slope[v], x[v]));
+    EACH(x[v] = vbslq_f32(vcgezq_f32(x[v]), x[v], bent[v]));
+    if (add) {
+        EACH(x[v] = vaddq_f32(x[v], added[v]));
+    }
 }
 
 /* All rows, 16 outputs after the other: what the rows share stays in registers. The last three arguments are constants
@@ -108,19 +142,18 @@ INLINE void finish(const kws_epilogue *e, const kws_quantizer *quantizer, const 
     int32_t padded = kws_padded_outputs(outputs), whole = outputs / 16 * 16;
     const float32x4_t scale = vdupq_n_f32(wanted != FLOATS ? quantizer->scale : 0.0f);
     for (int32_t o = 0; o < whole; o += 16) {
-        const norm4 norm[4] = {load_norm(e, quantizer, o), load_norm(e, quantizer, o + 4),
-                               load_norm(e, quantizer, o + 8), load_norm(e, quantizer, o + 12)};
+        const norm16 norm = load_norm(e, quantizer, o);
         const int16_t *n = sums + o;
         const float *added = add ? residual + o : NULL;
         float *out = y + o;
         for (int32_t row = 0; row < rows; ++row, n += padded, out += outputs) {
+            float32x4_t x[4];
             uint32x4_t passed[4];
-            for (int32_t v = 0; v < 4; ++v) {
-                float32x4_t x = finish4(&norm[v], vld1_s16(n + 4 * v), add ? added + 4 * v : NULL, add, out + 4 * v);
-                if (wanted != FLOATS) {
-                    passed[v] = steps4(x, norm[v].threshold, scale, two);
-                }
+            finish16(&norm, n, added, add, x);
+            if (wanted != FLOATS) {
+                steps16(x, norm.threshold, scale, two, passed);
             }
+            EACH(vst1q_f32(out + 4 * v, x[v]));
             if (wanted == LEVELS) {
                 store_levels(narrow4(passed), two, q + row * outputs + o);
             } else if (wanted == CODES) {
@@ -143,11 +176,11 @@ INLINE void levels_row(const kws_quantizer *quantizer, const float *x, int32_t w
 {
     const float32x4_t scale = vdupq_n_f32(quantizer->scale);
     for (int32_t c = 0; c < whole; c += 16) {
+        float32x4_t values[4], threshold[4];
         uint32x4_t passed[4];
-        for (int32_t v = 0; v < 4; ++v) {
-            float32x4_t threshold = vld1q_f32(quantizer->threshold + c + 4 * v);
-            passed[v] = steps4(vld1q_f32(x + c + 4 * v), threshold, scale, two);
-        }
+        EACH(values[v] = vld1q_f32(x + c + 4 * v));
+        EACH(threshold[v] = vld1q_f32(quantizer->threshold + c + 4 * v));
+        steps16(values, threshold, scale, two, passed);
         store_levels(narrow4(passed), two, q + c);
     }
 }
@@ -173,6 +206,8 @@ typedef struct {
     int16x8_t above[3], below[3];
 } steps8;
 
+typedef enum { ONE, THREE, LAST_ALONE } steps_kind;
+
 INLINE steps8 load_steps(const kws_staircase *stairs, int32_t count, int32_t o)
 {
     steps8 s;
@@ -188,40 +223,75 @@ INLINE uint16x8_t passes(int16x8_t n, const steps8 *s, int32_t k)
     return vorrq_u16(vcgtq_s16(n, s->above[k]), vcgtq_s16(s->below[k], n));
 }
 
-/* Masks b1 and b2 of 8 outputs. */
-INLINE void planes8(const int16_t *sums, const steps8 *s, const int two, uint16x8_t *b1, uint16x8_t *b2)
-{
-    int16x8_t n = vld1q_s16(sums);
-    uint16x8_t first = passes(n, s, 0);
-    *b1 = two ? passes(n, s, 1) : first;
-    *b2 = two ? veorq_u16(veorq_u16(first, *b1), passes(n, s, 2)) : vdupq_n_u16(0);
-}
-
 INLINE uint8x16_t narrow2(uint16x8_t low, uint16x8_t high)
 {
     return vuzp1q_u8(vreinterpretq_u8_u16(low), vreinterpretq_u8_u16(high));
 }
 
-INLINE void stairs_block(const kws_staircase *stairs, const int16_t *sums, int32_t rows, int32_t padded, int32_t o,
-                         const int two, uint8_t *codes)
+/* Whether 16 sums pass step k, as bytes. */
+INLINE uint8x16_t passes16(const int16_t *sums, const steps8 steps[2], int32_t k)
 {
-    const steps8 low = load_steps(stairs, two ? 3 : 1, o), high = load_steps(stairs, two ? 3 : 1, o + 8);
-    for (int32_t row = 0; row < rows; ++row) {
-        uint16x8_t b1[2], b2[2];
-        planes8(sums + row * padded + o, &low, two, &b1[0], &b2[0]);
-        planes8(sums + row * padded + o + 8, &high, two, &b1[1], &b2[1]);
-        store_codes(narrow2(b1[0], b1[1]), narrow2(b2[0], b2[1]), codes + (row * padded + o) / 4);
+    return narrow2(passes(vld1q_s16(sums), &steps[0], k), passes(vld1q_s16(sums + 8), &steps[1], k));
+}
+
+/* Codes of `count` times 16 outputs, which don't wait for each other: of so many rows, the steps the same, or of so many
+ * blocks of one row. */
+INLINE void stairs_group(const int16_t *sums, int32_t apart, const steps8 *steps, const int32_t steps_apart,
+                         const steps_kind kind, const int32_t count, int32_t codes_apart, uint8_t *codes)
+{
+    uint8x16_t first[4], b1[4], b2[4];
+    for (int32_t g = 0; g < count; ++g) {
+        const steps8 *own = steps + g * steps_apart;
+        first[g] = kind == LAST_ALONE ? vdupq_n_u8(0xff) : passes16(sums + g * apart, own, 0);
+        b1[g] = kind == THREE ? passes16(sums + g * apart, own, 1) : first[g];
+        b2[g] = kind == ONE ? first[g] : passes16(sums + g * apart, own, 2);
     }
+    for (int32_t g = 0; g < count; ++g) {
+        b2[g] = veorq_u8(veorq_u8(first[g], b1[g]), b2[g]);
+        b2[g] = kind == ONE ? vdupq_n_u8(0) : b2[g];
+    }
+    store_codes(b1, b2, count, codes_apart, codes);
+}
+
+INLINE void stairs_block(const kws_staircase *stairs, const int16_t *sums, int32_t rows, int32_t padded, int32_t o,
+                         const steps_kind kind, uint8_t *codes)
+{
+    const int32_t known = kind == ONE ? 1 : 3;
+    const steps8 steps[2] = {load_steps(stairs, known, o), load_steps(stairs, known, o + 8)};
+    int32_t row = 0;
+    for (; row + 4 <= rows; row += 4) {
+        stairs_group(sums + row * padded + o, padded, steps, 0, kind, 4, padded / 4, codes + (row * padded + o) / 4);
+    }
+    for (; row < rows; ++row) {
+        stairs_group(sums + row * padded + o, padded, steps, 0, kind, 1, 4, codes + (row * padded + o) / 4);
+    }
+}
+
+/* One row, four blocks at a time: a step of a causal network. The number of outputs that this takes. */
+INLINE int32_t stairs_row(const kws_staircase *stairs, const int16_t *sums, int32_t outputs, uint8_t *codes)
+{
+    int32_t o = 0;
+    for (; o + 64 <= outputs; o += 64) {
+        steps8 steps[8];
+        for (int32_t i = 0; i < 8; ++i) {
+            steps[i] = load_steps(stairs, 3, o + 8 * i);
+        }
+        stairs_group(sums + o, 16, steps, 2, LAST_ALONE, 4, 4, codes + o / 4);
+    }
+    return o;
 }
 
 void kws_staircase_neon(const kws_staircase *stairs, const int16_t *sums, int32_t rows, int32_t outputs, uint8_t *codes)
 {
     int32_t padded = kws_padded_outputs(outputs), whole = outputs / 16 * 16;
-    for (int32_t o = 0; o < whole; o += 16) {
-        if (stairs->planes == 2) {
-            stairs_block(stairs, sums, rows, padded, o, 1, codes);
+    int32_t done = rows == 1 && stairs->last_alone ? stairs_row(stairs, sums, outputs, codes) : 0;
+    for (int32_t o = done; o < whole; o += 16) {
+        if (stairs->last_alone) {
+            stairs_block(stairs, sums, rows, padded, o, LAST_ALONE, codes);
+        } else if (stairs->planes == 2) {
+            stairs_block(stairs, sums, rows, padded, o, THREE, codes);
         } else {
-            stairs_block(stairs, sums, rows, padded, o, 0, codes);
+            stairs_block(stairs, sums, rows, padded, o, ONE, codes);
         }
     }
     for (int32_t row = 0; whole < outputs && row < rows; ++row) {

@@ -40,6 +40,7 @@ typedef struct {
 typedef struct {
     const int16_t *above[3], *below[3]; /* [padded outputs] each; one plane uses the first */
     int32_t planes;
+    int32_t last_alone; /* two planes, and every sum passes the first two steps, as behind a PReLU that is nowhere negative */
 } kws_staircase;
 
 /* y = a*n + b; y = y >= 0 ? y : slope*y; y += residual. Arrays of `outputs` floats. */

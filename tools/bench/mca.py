@@ -1,20 +1,26 @@
-"""Model cycles of the hand-scheduled inner loops of bgemm_neon.c, by llvm-mca: a model, no measurement.
+"""Model cycles by llvm-mca, a model and no measurement: of the hand-scheduled loops of bgemm_neon.c, and of listening.
 
-    python -m tools.bench.mca [LLVM_MCA]            (Debian: llvm-14, gcc-aarch64-linux-gnu)
+    python -m tools.bench.mca [LLVM_MCA]            (Debian: llvm-14, and what tools.bench.instructions needs)
 
 A loop's cycles are divided by its lookups: one looks up 16 outputs x 4 inputs x 2 planes, 128 bits of a popcount
 kernel's work, for which EOR, CNT and ADD take 3.0 cycles on a core that starts one such operation a cycle (Cortex-A53,
 A55), and 1.5 where it starts two (A72). The bound for a lookup and its add is 2.0, and a share of the nibbles.
+
+Listening: every instruction that a kernel executes, in the order in which QEMU saw it (tools.bench.instructions), goes
+through the model as one piece of straight code: perfect branch prediction, all loads from the first cache. A second of
+audio is its frames and the decisions of a causal network; a Raspberry Pi 3 has 1.2 billion cycles for it.
 """
 import re
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
-from tools.bench.instructions import COMPILER, FLAGS, ROOT
+from tools.bench.instructions import COMPILER, FLAGS, LEVELS, ROOT, decision, second, traces
 
 CPUS = ("cortex-a53", "cortex-a55", "cortex-a72")
 ITERATIONS = 100
+PI3 = 1.2e9
 
 
 def loops() -> dict[str, list[str]]:
@@ -31,17 +37,35 @@ def loops() -> dict[str, list[str]]:
     return found
 
 
-def cycles(mca: str, lines: list[str], cpu: str) -> float:
+def cycles(mca: str, lines: list[str], cpu: str, iterations: int = ITERATIONS) -> float:
     """Of one iteration."""
     with tempfile.NamedTemporaryFile("w", suffix=".s") as file:
         file.write("\n".join(lines) + "\n")
         file.flush()
-        said = subprocess.run([mca, "-mtriple=aarch64", f"-mcpu={cpu}", f"-iterations={ITERATIONS}", file.name],
+        said = subprocess.run([mca, "-mtriple=aarch64", f"-mcpu={cpu}", f"-iterations={iterations}", file.name],
                               capture_output=True, text=True, check=True).stdout
     match = re.search(r"Total Cycles:\s+(\d+)", said)
     if not match:
         raise SystemExit(said)
-    return int(match[1]) / ITERATIONS
+    return int(match[1]) / iterations
+
+
+def disassembled(program: Path) -> dict[int, str]:
+    """Every instruction of a program by its address, as an assembler takes it: branches go four bytes on."""
+    text = subprocess.run([COMPILER.replace("gcc", "objdump"), "-d", "--no-show-raw-insn", str(program)],
+                          capture_output=True, text=True, check=True).stdout
+    found = {}
+    for address, line in re.findall(r"^\s*([0-9a-f]+):\t(.*?)(?:\s*//.*)?$", text, re.MULTILINE):
+        found[int(address, 16)] = re.sub(r"\b[0-9a-f]+ <[^>]*>", "#0" if line.startswith("adrp") else "#4", line)
+    return found
+
+
+def listening(mca: str, cpu: str) -> dict[str, int]:
+    """Model cycles of every call of a step."""
+    with tempfile.TemporaryDirectory() as name:
+        calls = [(call, addresses) for call, addresses in traces(Path(name)) if call.endswith("|step")]
+        code = disassembled(Path(name) / "kernel_calls")
+    return {call: round(cycles(mca, [code[address] for address in addresses], cpu, 1)) for call, addresses in calls}
 
 
 def main() -> int:
@@ -52,6 +76,12 @@ def main() -> int:
         lookups = sum("tbl" in line for line in lines)
         each = [cycles(mca, lines, cpu) / lookups for cpu in CPUS]
         print(f"{shape:20} {(len(lines) + 1) / lookups:12.2f}  {'  '.join(f'{number:.2f}' for number in each)}")
+    model = listening(mca, CPUS[0])
+    print(f"\nmodel cycles on {CPUS[0]}: a frame {model['frame|step']:,}; a causal decision "
+          + ", ".join(f"{level} {decision(model, level, 'step'):,}" for level in LEVELS))
+    for level in LEVELS:
+        print(f"listening, {level}: {second(model, level) / 1e6:.2f} million cycles a second of audio, "
+              f"{second(model, level) / PI3:.3%} of a Raspberry Pi 3 core")
     return 0
 
 
