@@ -161,34 +161,36 @@ INLINE void count_4_rows_4_blocks(const tile_place *place, int64_t bytes, uint8x
 }
 
 /* 1 row x 8 blocks. v0-v7 counters, v8-v15 the blocks' weights of this byte or, once used, of the next; their nibbles in
- * v16, v18 and v17, v19 in turns, lookups in v20, v22 and v21, v23; v24 and v25 the table rows, v31 the nibble mask. For each
- * block: the nibbles of the next block, both lookups, and the adds of the block before, apart from each other. */
-#define BLOCK(low, high, t0, t1, next_low, next_high, next, previous, u0, u1, load)                                    \
-    LOW(next_low, next) COUNT(previous, u0) HIGH(next_high, next) LOOKUP(t0, 24, low) load LOOKUP(t1, 25, high)        \
-    COUNT(previous, u1)
+ * v16, v18 and v17, v19 in turns, lookups in v20, v22 and v21, v23, their sums in v26 and v27; v24 and v25 the table rows,
+ * v31 the nibble mask. For each block: the nibbles of the next block, both lookups, the sum of the lookups of the block
+ * before, and the count of the sum of three blocks before. */
+#define SUM(s, t0, t1) "add v" #s ".16b, v" #t0 ".16b, v" #t1 ".16b\n"
+#define BLOCK(low, high, t0, t1, next_low, next_high, next, u0, u1, sum, counted, load)                                \
+    LOW(next_low, next) HIGH(next_high, next) LOOKUP(t0, 24, low) COUNT(counted, sum) load LOOKUP(t1, 25, high)        \
+    SUM(sum, u0, u1)
 
 INLINE void count_1_row_8_blocks(const tile_place *place, int64_t bytes, uint8x16_t counter[MOST_ROWS][MOST_BLOCKS])
 {
     const uint8_t *w = place->weights;
     int64_t stride = place->block_stride, at = 0, at0 = 0, at1 = 1, one = 1;
     __asm__ volatile(
-        ZERO(0) ZERO(1) ZERO(2) ZERO(3) ZERO(4) ZERO(5) ZERO(6) ZERO(7) ZERO(21) ZERO(23) "movi v31.16b, #15\n"
+        ZERO(0) ZERO(1) ZERO(2) ZERO(3) ZERO(4) ZERO(5) ZERO(6) ZERO(7) ZERO(21) ZERO(23) ZERO(26) ZERO(27) "movi v31.16b, #15\n"
         CODE("w9", 0, 0) CODE("w10", 0, 1) WEIGHTS(8, 0) WEIGHTS(9, 1) WEIGHTS(10, 2) WEIGHTS(11, 3) WEIGHTS(12, 4)
         WEIGHTS(13, 5) WEIGHTS(14, 6) WEIGHTS(15, 7) TABLE(24, "w9") TABLE(25, "w10") LOW(16, 8) HIGH(18, 8)
         "1:\n"
-        BLOCK(16, 18, 20, 22, 17, 19, 9, 7, 21, 23,
+        BLOCK(16, 18, 20, 22, 17, 19, 9, 21, 23, 26, 5,
               "subs %[bytes], %[bytes], #1\n csel %[one], %[one], xzr, ne\n add %[at], %[at], %[one], lsl #4\n")
-        BLOCK(17, 19, 21, 23, 16, 18, 10, 0, 20, 22,
+        BLOCK(17, 19, 21, 23, 16, 18, 10, 20, 22, 27, 6,
               "add %[at0], %[at0], %[one], lsl #1\n add %[at1], %[at1], %[one], lsl #1\n" WEIGHTS(8, 0))
-        BLOCK(16, 18, 20, 22, 17, 19, 11, 1, 21, 23, CODE("w9", 0, 0) WEIGHTS(9, 1))
-        BLOCK(17, 19, 21, 23, 16, 18, 12, 2, 20, 22, CODE("w10", 0, 1) WEIGHTS(10, 2))
-        BLOCK(16, 18, 20, 22, 17, 19, 13, 3, 21, 23, WEIGHTS(11, 3))
-        BLOCK(17, 19, 21, 23, 16, 18, 14, 4, 20, 22, WEIGHTS(12, 4))
-        BLOCK(16, 18, 20, 22, 17, 19, 15, 5, 21, 23, WEIGHTS(13, 5))
-        BLOCK(17, 19, 21, 23, 16, 18, 8, 6, 20, 22, WEIGHTS(14, 6) WEIGHTS(15, 7))
+        BLOCK(16, 18, 20, 22, 17, 19, 11, 21, 23, 26, 7, CODE("w9", 0, 0) WEIGHTS(9, 1))
+        BLOCK(17, 19, 21, 23, 16, 18, 12, 20, 22, 27, 0, CODE("w10", 0, 1) WEIGHTS(10, 2))
+        BLOCK(16, 18, 20, 22, 17, 19, 13, 21, 23, 26, 1, WEIGHTS(11, 3))
+        BLOCK(17, 19, 21, 23, 16, 18, 14, 20, 22, 27, 2, WEIGHTS(12, 4))
+        BLOCK(16, 18, 20, 22, 17, 19, 15, 21, 23, 26, 3, WEIGHTS(13, 5))
+        BLOCK(17, 19, 21, 23, 16, 18, 8, 20, 22, 27, 4, WEIGHTS(14, 6) WEIGHTS(15, 7))
         TABLE(24, "w9") TABLE(25, "w10")
         "b.ne 1b\n"
-        COUNT(7, 21) COUNT(7, 23)
+        COUNT(5, 26) COUNT(6, 27) COUNT(7, 21) COUNT(7, 23)
         STORE(0, 0) STORE(1, 16) STORE(2, 32) STORE(3, 48) STORE(4, 64) STORE(5, 80) STORE(6, 96) STORE(7, 112)
         : [bytes] "+r"(bytes), [at] "+r"(at), [at0] "+r"(at0), [at1] "+r"(at1), [one] "+r"(one)
         : [table] "r"(place->table), [counters] "r"(counter), [codes0] "r"(place->codes), [weights0] "r"(w),
@@ -196,7 +198,7 @@ INLINE void count_1_row_8_blocks(const tile_place *place, int64_t bytes, uint8x1
           [weights4] "r"(w + 4 * stride), [weights5] "r"(w + 5 * stride), [weights6] "r"(w + 6 * stride),
           [weights7] "r"(w + 7 * stride)
         : "memory", "cc", "x9", "x10", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12",
-          "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v31");
+          "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v31");
 }
 
 INLINE void count(const tile_place *at, int32_t bytes, const int32_t rows, const int32_t blocks,

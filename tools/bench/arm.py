@@ -1,5 +1,8 @@
-"""Instructions of one inference on an emulated Cortex-A53: kwsrt against float32 in onnxruntime, MNN and
+"""Instructions of one decision on an emulated Cortex-A53: kwsrt against float32 in onnxruntime, MNN and
 ai-edge-litert, and against an int8 DS-CNN in ai-edge-litert.
+
+kwsrt decides in a stream, which gets 120 ms of samples and has to make features of them, too ("stream"), and from the
+features of a whole window, as the others do ("window").
 
     ARM_ROOT=... python -m tools.bench.arm DEST QEMU        (half an hour)
 
@@ -16,6 +19,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from kwsrt import format as file_format
 from tools.bench.common import write
 from tools.bench.engines import FORMS
 
@@ -29,17 +33,19 @@ import sys
 import numpy as np
 from pathlib import Path
 engine, path, level, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
-features = np.random.default_rng(1).integers(-100, 100, (1, 32, 32))
-if engine == "kwsrt":
+rng = np.random.default_rng(1)
+if engine in ("window", "stream"):
     import kwsrt.format
     from kwsrt.model import Model
     model = Model(kwsrt.format.read(path))
-    shape = (model.network.frames, model.network.bins)
-    q = np.random.default_rng(1).integers(-100, 100, (1, *shape)).astype(np.int8)
-    infer = lambda: model.network.run(q, level)
+    q = rng.integers(-100, 100, (1, model.network.frames, model.network.bins)).astype(np.int8)
+    chunk = rng.integers(-3000, 3000, 1920).astype(np.int16)
+    stream = model.stream(thin=level, stride=4)
+    stream.push(np.tile(chunk, 20))
+    infer = (lambda: stream.push(chunk)) if engine == "stream" else (lambda: model.network.run(q, level))
 else:
     from engines import ENGINES
-    infer = ENGINES[engine][0](path, features.astype(np.float32))
+    infer = ENGINES[engine][0](path, rng.integers(-100, 100, (1, int(level), 32)).astype(np.float32))
 for _ in range(count):
     infer()
 """
@@ -81,11 +87,13 @@ def main() -> int:
     site = arguments.dest.resolve() / "arm"
     install(site)
     shutil.copy(ROOT / "tools" / "bench" / "engines.py", site)
-    work = {f"kwsrt {level}": ["kwsrt", str(arguments.model.resolve()), level] for level in ("full", "half", "quarter")}
+    network = file_format.read(arguments.model).manifest["network"]
+    work = {f"kwsrt {way} {level}": [way, str(arguments.model.resolve()), level]
+            for way in ("stream", "window") for level in network["levels"]}
     for form in FORMS:
         for engine, ending in (("onnxruntime", "onnx"), ("MNN", "mnn"), ("ai-edge-litert", "tflite")):
-            work[f"{engine} float full {form}"] = [engine, str(models / f"full_{form}.{ending}"), ""]
-    work["ai-edge-litert int8 DS-CNN"] = ["ai-edge-litert", str(models / "dscnn.tflite"), ""]
+            work[f"{engine} float full {form}"] = [engine, str(models / f"full_{form}.{ending}"), str(network["frames"])]
+    work["ai-edge-litert int8 DS-CNN"] = ["ai-edge-litert", str(models / "dscnn.tflite"), "49"]
 
     def counted(name: str) -> int:
         few, many = (instructions(root, qemu, site, work[name], count) for count in (2, 2 + REPEATS))
