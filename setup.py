@@ -38,5 +38,6 @@ def extension(name, suffix="pyx"):
 
 MODULES = ("frontend", "layers", "network", "stream", "trigger")
 # What Cython adds to every module, memoryviews above all, is in one of its own; Cython writes its source.
-modules = cythonize([*map(extension, MODULES), extension("_cython", "c")], shared_utility_qualified_name="kwsrt._cython")
+modules = cythonize([*map(extension, MODULES), extension("_cython", "c")],
+                    shared_utility_qualified_name="kwsrt._cython")
 setup(libraries=[library], ext_modules=modules)

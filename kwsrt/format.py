@@ -21,13 +21,14 @@ file can be mapped, its weights be read in place, and it has no table that could
 
 Manifest
 --------
-name, labels: strings. threshold: 0 to 1, from which a detection is reported (0.8 where it is missing). frontend:
-options of kwsrt.frontend.FrontEnd. network: family "dfsmn"; frames, bins: input size; conv1, conv2, width, hidden:
-channels; blocks; taps of a memory; planes: 1 or 2 activation planes; levels: thinning levels, name -> indices of the
-blocks that run. Where causal is true, memories look back, convolutions are not padded in time, and the classifier sees
-`steps` steps of four frames: frames is 4 * steps + 9. clear: 0 to 1, the score of all labels together that are no
-keywords from which on thin="auto" runs no deeper level, or {level: score} of the levels that it runs before the first
-(0.85 for all where it is missing). training, accuracy, licence, provenance: what a user should know, in any form.
+name, labels: strings. threshold: 0 to 1, from which a detection is reported (0.8 where it is missing). smoothing,
+patience: decisions, 1 to 100, of kwsrt.Detector (5 and 3 where they are missing). frontend: options of
+kwsrt.frontend.FrontEnd. network: family "dfsmn"; frames, bins: input size; conv1, conv2, width, hidden: channels;
+blocks; taps of a memory; planes: 1 or 2 activation planes; levels: thinning levels, name -> indices of the blocks that
+run. Where causal is true, memories look back, convolutions are not padded in time, and the classifier sees `steps`
+steps of four frames: frames is 4 * steps + 9. clear: 0 to 1, the score of all labels together that are no keywords from
+which on thin="auto" runs no deeper level, or {level: score} of the levels that it runs before the first (0.85 for all
+where it is missing). training, accuracy, licence, provenance: what a user should know, in any form.
 """
 import hashlib
 import json
@@ -215,6 +216,8 @@ def _check_manifest(manifest: Any) -> None:
              and len(set(labels)) == len(labels), "labels")
     _require(isinstance(manifest.get("frontend"), dict), "frontend")
     _require(_are_scores(manifest.get("threshold", 0.8), manifest["labels"]), "threshold")
+    _require(_is_count(manifest.get("smoothing", 5), 1, 100) and _is_count(manifest.get("patience", 3), 1, 100),
+             "smoothing and patience, decisions")
     _require(isinstance(network, dict) and network.get("family") == "dfsmn",
              f"network family {network.get('family') if isinstance(network, dict) else network!r}; upgrade kwsrt?")
     assert isinstance(network, dict)

@@ -123,9 +123,9 @@ class Listener:
 
 def listen(device: int | str | None = None, *, callback: Callable[[Detection], object] | None = None,
            model: Model | str | Path | None = None, thin: str = "auto",
-           threshold: float | Mapping[str, float] | None = None, smoothing: int = 5, patience: int = 3,
-           refractory: float = 0.5, debounce: float = 0.0, stride: int | None = None, gate: float | None = -70.0,
-           reconnect: bool = False) -> Listener:
+           threshold: float | Mapping[str, float] | None = None, smoothing: int | None = None,
+           patience: int | None = None, refractory: float = 0.5, debounce: float = 0.0, stride: int | None = None,
+           gate: float | None = -70.0, reconnect: bool = False) -> Listener:
     """Hear keywords from a microphone.
 
     >>> for heard in kwsrt.listen():             # or: async for, or listen(callback=print).wait()
@@ -138,7 +138,7 @@ def listen(device: int | str | None = None, *, callback: Callable[[Detection], o
     model : a Model, or what `load` takes; by default the bundled model.
     thin : thinning level; with "auto", the default, deeper levels run only where a thinner one is not sure, and the
         thinnest alone while the machine does not keep up.
-    threshold, smoothing, patience, refractory, debounce : see Detector; by default the model's own threshold.
+    threshold, smoothing, patience, refractory, debounce : see Detector; by default the model's own.
     stride : frames (30 ms) between decisions; None: 2, of a causal network 4. gate : dB below which nothing is heard,
         None for never; see Model.stream. A model without the label `_silence_` has no gate.
     reconnect : wait for a device that disappeared, instead of raising MicrophoneError.
@@ -148,10 +148,8 @@ def listen(device: int | str | None = None, *, callback: Callable[[Detection], o
     MicrophoneError, ModelFileError, ThinError, OptionError : at the call; MicrophoneError also later, see Microphone.
     """
     chosen = default_model() if model is None else model if isinstance(model, Model) else load(model)
-    if threshold is None:
-        threshold = chosen.threshold
-    detector = Detector(chosen.labels, threshold=threshold, smoothing=smoothing, patience=patience,
-                        refractory=refractory, debounce=debounce)
+    detector = chosen.detector(threshold=threshold, smoothing=smoothing, patience=patience, refractory=refractory,
+                               debounce=debounce)
     stream = chosen.stream(thin=thin, stride=stride, gate=gate if "_silence_" in chosen.labels else None)
     microphone = Microphone(device, sample_rate=chosen.sample_rate, reconnect=reconnect)
     listener = Listener(microphone, chosen, stream, detector)

@@ -31,7 +31,8 @@ class Model:
     name : str. labels : tuple of str, in the order of scores; those that begin with an underscore are no keywords.
     thin_levels : tuple of str, thinning levels, slowest and most accurate first.
     sample_rate : Hz. window : samples that one decision covers. isa : instruction set of the kernels in use.
-    threshold : score that a keyword must reach, or {label: score}, unless a Detector is told another.
+    threshold : score that a keyword must reach, or {label: score}. smoothing, patience : decisions. Of its detectors,
+        unless they are told others.
     manifest : dict, everything that the model file says of itself. tensors : its arrays by name.
     size : bytes of the file. checksum : SHA-256, hex.
     """
@@ -57,6 +58,8 @@ class Model:
         self.window: int = (self.network.frames - 1) * self.frontend.hop + self.frontend.window
         self.isa: str = self.network.kernels.isa
         self.threshold: float | dict[str, float] = file.manifest.get("threshold", 0.8)
+        self.smoothing: int = file.manifest.get("smoothing", 5)
+        self.patience: int = file.manifest.get("patience", 3)
 
     def __repr__(self) -> str:
         return f"<kwsrt.Model {self.name!r}: {len(self.labels)} labels, {', '.join(self.thin_levels)}, {self.isa}>"
@@ -123,6 +126,19 @@ class Model:
         silence = self.labels.index("_silence_") if "_silence_" in self.labels else None
         return Stream(self.frontend, self.network, thin=thin, stride=stride, gate=gate, silence=silence)
 
+    def detector(self, *, threshold: float | Mapping[str, float] | None = None, smoothing: int | None = None,
+                 patience: int | None = None, refractory: float = 0.5, debounce: float = 0.0) -> Detector:
+        """A new Detector for a stream of this model: threshold, smoothing and patience are its own unless given.
+
+        Raises
+        ------
+        OptionError : as Detector.
+        """
+        return Detector(self.labels, threshold=self.threshold if threshold is None else threshold,
+                        smoothing=self.smoothing if smoothing is None else smoothing,
+                        patience=self.patience if patience is None else patience, refractory=refractory,
+                        debounce=debounce)
+
     def verify(self) -> float:
         """Hear a test signal; the largest difference to the scores that the file carries, 0.0 when all is well."""
         heard = self.frontend.quantized(file_format.verification_audio(self.window))[None]
@@ -176,8 +192,8 @@ def default_model() -> Model:
 
 def detect(audio: ArrayLike | str | Path | Iterable[ArrayLike], *, sample_rate: float | None = None,
            model: Model | str | Path | None = None, thin: str = "full",
-           threshold: float | Mapping[str, float] | None = None, smoothing: int = 5, patience: int = 3,
-           refractory: float = 0.5, debounce: float = 0.0, stride: int | None = None,
+           threshold: float | Mapping[str, float] | None = None, smoothing: int | None = None,
+           patience: int | None = None, refractory: float = 0.5, debounce: float = 0.0, stride: int | None = None,
            gate: float | None = None) -> Iterator[Detection]:
     """Hear keywords in audio of any length.
 
@@ -191,7 +207,7 @@ def detect(audio: ArrayLike | str | Path | Iterable[ArrayLike], *, sample_rate: 
     sample_rate : Hz of the samples, by default the model's (16,000); other rates are resampled.
     model : a Model, or what `load` takes; by default the bundled model.
     thin, gate : thinning level, or "auto"; dB below which nothing is heard; see Model.stream.
-    threshold, smoothing, patience, refractory, debounce : see Detector; by default the model's own threshold.
+    threshold, smoothing, patience, refractory, debounce : see Detector; by default the model's own.
     stride : frames (30 ms) between decisions; None: 2, of a causal network 4.
 
     Yields
@@ -203,10 +219,8 @@ def detect(audio: ArrayLike | str | Path | Iterable[ArrayLike], *, sample_rate: 
     AudioError, ModelFileError, ThinError, OptionError : at the call; for chunks, AudioError when the chunk comes.
     """
     chosen = default_model() if model is None else model if isinstance(model, Model) else load(model)
-    if threshold is None:
-        threshold = chosen.threshold
-    detector = Detector(chosen.labels, threshold=threshold, smoothing=smoothing, patience=patience,
-                        refractory=refractory, debounce=debounce)
+    detector = chosen.detector(threshold=threshold, smoothing=smoothing, patience=patience, refractory=refractory,
+                               debounce=debounce)
     stream = chosen.stream(thin=thin, stride=stride, gate=gate)
     if isinstance(audio, (str, Path)):
         if sample_rate is not None:

@@ -224,32 +224,35 @@ def curve(heard: Sequence[Take], labels: Sequence[str], settings: dict[str, Any]
     return [{"threshold": each, **judge(heard, labels, detector).summary()} for each, detector in detectors]
 
 
-def choose_thresholds(heard: Sequence[Take], labels: Sequence[str], rate: float) -> dict[str, float]:
+def choose_thresholds(heard: Sequence[Take], labels: Sequence[str], rate: float,
+                      settings: dict[str, Any]) -> dict[str, float]:
     """A threshold for each keyword so that together they fire at most `rate` times an hour where nothing is said.
 
     Where words are said, those that lose the fewest of them: all begin at the lowest threshold, and the step that is
     made next is the one that rids most false alarms for a word lost. Without words, one threshold for all.
+    `settings` are the detector's others.
 
     Raises
     ------
     OptionError : none of THRESHOLDS is high enough.
     """
     keywords = [label for label in labels if not label.startswith("_")]
+    detector = partial(Detector, labels, **settings)
     if not any(one.placed for one in heard):
         for threshold in THRESHOLDS:
             chosen = dict.fromkeys(keywords, threshold)
-            if judge(heard, labels, partial(Detector, labels, threshold=chosen)).false_alarms_per_hour <= rate:
+            if judge(heard, labels, partial(detector, threshold=chosen)).false_alarms_per_hour <= rate:
                 return chosen
         raise OptionError(f"no threshold up to {THRESHOLDS[-1]} keeps false alarms at {rate:g} an hour")
     false, found = np.zeros((2, len(keywords), len(THRESHOLDS)))
     for i, label in enumerate(keywords):
         for j, threshold in enumerate(THRESHOLDS):
-            outcome = judge(heard, labels, partial(Detector, labels, threshold={label: threshold}))
+            outcome = judge(heard, labels, partial(detector, threshold={label: threshold}))
             false[i, j], found[i, j] = outcome.false[label], outcome.found[label]
     at = np.zeros(len(keywords), int)
     while True:
         chosen = {label: THRESHOLDS[j] for label, j in zip(keywords, at, strict=True)}
-        if judge(heard, labels, partial(Detector, labels, threshold=chosen)).false_alarms_per_hour <= rate:
+        if judge(heard, labels, partial(detector, threshold=chosen)).false_alarms_per_hour <= rate:
             return chosen
         steps = [((false[i, at[i]] - false[i, j] + 1e-3) / (found[i, at[i]] - found[i, j] + 0.1), -j, i)
                  for i in range(len(keywords)) for j in range(at[i] + 1, len(THRESHOLDS))]

@@ -34,7 +34,7 @@ def programme(stream):
 def soak(hours, thin="auto", report=lambda text: None):
     """Detections a round; AssertionError when something is wrong."""
     model, rng = kwsrt.load(), np.random.default_rng(1)
-    stream, detector = model.stream(thin=thin, gate=-70.0), kwsrt.Detector(model.labels)
+    stream, detector = model.stream(thin=thin, gate=-70.0), model.detector()
     samples = programme(stream)
     rounds = max(4, round(hours * 3600 / (len(samples) / model.sample_rate)))
     made, first, grown_from = 0, None, None

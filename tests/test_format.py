@@ -282,6 +282,8 @@ HOSTILE = {
     "name": [3, ["x"]],
     "labels": [["yes", "yes", "no", "x"], ["yes"], ["yes", ""], "yesno", ["yes", 1], ["yes", None], [["yes"], ["no"]],
                [str(i) for i in range(1001)], {"yes": 1, "no": 2}],
+    "smoothing": [0, -1, 101, 2.5, True, "5", [5]],
+    "patience": [0, 1 << 40, None],
     "network.family": ["DFSMN", "dfsmn2"],
     "network.width": [0, 1 << 20, 1 << 31, 8.0, True],
     "network.hidden": [0, 1 << 40],

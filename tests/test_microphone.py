@@ -471,7 +471,7 @@ def test_view_shows_level_scores_and_words(monkeypatch, bundled):
 
     fake_sounddevice(monkeypatch)
     listener = kwsrt.listen(model=bundled)
-    view, stream, detector = View(listener), bundled.stream(), kwsrt.Detector(bundled.labels)
+    view, stream, detector = View(listener), bundled.stream(), bundled.detector()
     for start in range(0, len(WORDS), 480):
         scores = stream.push(WORDS[start:start + 480])
         view.update(Step(WORDS[start:start + 480], scores, detector.push(scores)))
@@ -481,5 +481,5 @@ def test_view_shows_level_scores_and_words(monkeypatch, bundled):
     assert "commands12 on USB Mic, 16000 Hz, thin auto, 4 s" in drawn
     assert all(label in drawn for label in bundled.labels)
     assert " dB" in drawn
-    for event in kwsrt.Detector(bundled.labels).push(bundled.stream().push(WORDS)):
+    for event in bundled.detector().push(bundled.stream().push(WORDS)):
         assert f"{event.time:8.2f} s  {event.label}  {event.score:.2f}" in drawn

@@ -219,14 +219,14 @@ def test_thresholds_are_chosen_word_by_word():
     takes = [Take("a", 3600.0, weak("yes", 0.9, 5)), Take("b", 20.0, scores_with([("yes", 3.2)]), [
         Placed("yes", 2.5, 3.0)]), Take("c", 20.0, weak("no", 0.6, 3.2), [Placed("no", 2.5, 3.0)])]
     for rate, lowest, highest in ((1, 0.3, 0.3), (0.5, 0.9, 0.925)):
-        chosen = simulation.choose_thresholds(takes, LABELS, rate)
+        chosen = simulation.choose_thresholds(takes, LABELS, rate, {})
         assert chosen["no"] == 0.3
         assert lowest <= chosen["yes"] <= highest
-    alone = simulation.choose_thresholds(takes[:1], LABELS, 0)
+    alone = simulation.choose_thresholds(takes[:1], LABELS, 0, {})
     assert len(set(alone.values())) == 1
     assert alone["yes"] > 0.85
     with pytest.raises(kwsrt.OptionError, match="no threshold"):
-        simulation.choose_thresholds([Take("a", 3600.0, scores_with([("yes", 5)]))], LABELS, 0)
+        simulation.choose_thresholds([Take("a", 3600.0, scores_with([("yes", 5)]))], LABELS, 0, {})
 
 
 def test_threshold_command_writes_a_model(capsys, tiny_model_path, recordings, tmp_path):

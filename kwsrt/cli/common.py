@@ -47,8 +47,9 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threshold", type=float, metavar="SCORE",
                         help="score that a word must reach, 0 to 1 (default: what the model declares)")
     parser.add_argument("--smoothing", type=int, metavar="N",
-                        help="decisions that a score is averaged over (default: 5)")
-    parser.add_argument("--patience", type=int, metavar="N", help="decisions in a row that it takes (default: 3)")
+                        help="decisions that a score is averaged over (default: what the model declares)")
+    parser.add_argument("--patience", type=int, metavar="N",
+                        help="decisions in a row that it takes (default: what the model declares)")
     parser.add_argument("--refractory", type=float, metavar="S",
                         help="seconds after a detection without another (default: 0.5)")
     parser.add_argument("--debounce", type=float, metavar="S",

@@ -65,10 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.plot:
         picture.check(arguments.plot)
     model = kwsrt.load(arguments.model)
-    settings = detector_options(arguments)
-    threshold = settings.pop("threshold", model.threshold)
-    detector = partial(kwsrt.Detector, model.labels, threshold=threshold, **settings)
+    settings = {"smoothing": model.smoothing, "patience": model.patience} | detector_options(arguments)
+    detector = partial(model.detector, **settings)
     detector()  # wrong options are told before the work
+    settings.pop("threshold", None)
     heard = takes(arguments, model)
     result = simulation.judge(heard, model.labels, detector).summary()
     result["levels"] = simulation.levels_used(heard, model.thin_levels)

@@ -41,8 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise OptionError(f"--rate {arguments.rate:g}: expected 0 or more false alarms an hour")
     model = kwsrt.load(arguments.model)
     heard = takes(arguments, model)
-    chosen = simulation.choose_thresholds(heard, model.labels, arguments.rate)
-    outcome = simulation.judge(heard, model.labels, partial(kwsrt.Detector, model.labels, threshold=chosen))
+    settings = {"smoothing": model.smoothing, "patience": model.patience}
+    chosen = simulation.choose_thresholds(heard, model.labels, arguments.rate, settings)
+    outcome = simulation.judge(heard, model.labels, partial(model.detector, threshold=chosen))
     result = {"threshold": chosen, **outcome.summary()}
     if arguments.out:
         _write(model, chosen, arguments.out)

@@ -34,7 +34,7 @@ Listening = Callable[[NDArray[np.int16]], object]
 def kwsrt_listens(model: kwsrt.Model, thin: str) -> Listening:
     """Scores of a stream, smoothed into detections."""
     def listen(samples: NDArray[np.int16]) -> object:
-        stream, detector = model.stream(thin=thin, stride=STRIDE), kwsrt.Detector(model.labels)
+        stream, detector = model.stream(thin=thin, stride=STRIDE), model.detector()
         return [detector.push(stream.push(samples[at:at + CHUNK])) for at in range(0, len(samples), CHUNK)]
 
     return listen

@@ -90,9 +90,10 @@ def main() -> int:
     network = file_format.read(arguments.model).manifest["network"]
     work = {f"kwsrt {way} {level}": [way, str(arguments.model.resolve()), level]
             for way in ("stream", "window") for level in network["levels"]}
+    frames = str(network["frames"])
     for form in FORMS:
         for engine, ending in (("onnxruntime", "onnx"), ("MNN", "mnn"), ("ai-edge-litert", "tflite")):
-            work[f"{engine} float full {form}"] = [engine, str(models / f"full_{form}.{ending}"), str(network["frames"])]
+            work[f"{engine} float full {form}"] = [engine, str(models / f"full_{form}.{ending}"), frames]
     work["ai-edge-litert int8 DS-CNN"] = ["ai-edge-litert", str(models / "dscnn.tflite"), "49"]
 
     def counted(name: str) -> int:
