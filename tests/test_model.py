@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 import kwsrt
+from kwsrt import Detector
 from kwsrt import format as file_format
 from kwsrt.errors import AudioError, KwsrtError, ModelFileError, OptionError, ThinError
 from kwsrt.layers import available_isas
@@ -314,3 +315,16 @@ def test_a_threshold_in_the_file_that_is_none(threshold):
         return
     with pytest.raises(KwsrtError):
         list(kwsrt.detect(clip(), model=model))
+
+
+def test_a_model_declares_its_detectors():
+    scores = Model(file_format.parse(DATA)).stream().push(clip(60000))
+    labels = MODEL.labels
+    for own in ({}, {"threshold": 0.2, "smoothing": 1, "patience": 2}):
+        model = Model(file_format.parse(make_model(12, manifest=own)))
+        settings = {"threshold": 0.8, "smoothing": 5, "patience": 3} | own
+        assert {name: getattr(model, name) for name in settings} == settings
+        assert model.detector().push(scores) == Detector(labels, **settings).push(scores)
+        told = {"threshold": 0.1, "smoothing": 2, "patience": 1, "refractory": 0.0, "debounce": 0.1}
+        assert model.detector(**told).push(scores) == Detector(labels, **told).push(scores)
+        assert list(kwsrt.detect(clip(60000), model=model)) == list(kwsrt.detect(clip(60000), model=model, **settings))
