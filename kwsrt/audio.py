@@ -3,6 +3,7 @@ import math
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -145,3 +146,14 @@ def as_int16(samples: Samples) -> NDArray[np.int16]:
     scale = np.float32(1 if samples.dtype == np.int16 else 32768)
     result: NDArray[np.int16] = np.clip(np.rint(samples * scale), -32768, 32767).astype(np.int16)
     return result
+
+
+def middle(samples: NDArray[Any], length: int) -> NDArray[Any]:
+    """The middle `length` samples. Where there are fewer, but three quarters of it, they are mirrored at both ends;
+    where there are fewer still, zeros are put around them."""
+    missing = max(0, length - len(samples))
+    before = missing // 2
+    padded: NDArray[Any] = np.pad(samples, (before, missing - before),
+                                  mode="symmetric" if 4 * len(samples) >= 3 * length else "constant")
+    start = (len(padded) - length) // 2
+    return padded[start:start + length]

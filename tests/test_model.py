@@ -105,7 +105,7 @@ def test_bundled_models_load():
     for name, path in models.items():
         model = kwsrt.load(name)
         assert model.verify() == 0.0
-        assert model.size == path.stat().st_size < 130_000
+        assert model.size == path.stat().st_size < 87_040
         assert kwsrt.load(path).checksum == model.checksum
 
 

@@ -182,10 +182,12 @@ def report(data: bytes, differences: Mapping[str, float], scores: Mapping[str, f
 
 # --- the conversion --------------------------------------------------------------------------------------------------
 
-def _manifest(labels: list[str], frontend: Mapping[str, Any], network: Mapping[str, Any], name: str, threshold: float,
+def _manifest(labels: list[str], frontend: Mapping[str, Any], network: Mapping[str, Any], options: argparse.Namespace,
               training: Any, source: Path) -> dict[str, Any]:
-    return {"name": name, "labels": labels, "frontend": dict(frontend), "network": dict(network),
-            "threshold": threshold, "training": training,
+    detector = {key: value for key in ("threshold", "smoothing", "patience")
+                if (value := getattr(options, key)) is not None}
+    return {"name": options.name, "labels": labels, "frontend": dict(frontend), "network": dict(network), **detector,
+            "training": training,
             "provenance": {"source": source.name, "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
                            "converted": date.today().isoformat()}}
 
@@ -213,8 +215,7 @@ def convert_checkpoint(path: Path, options: argparse.Namespace) -> tuple[bytes, 
     tensors, notes = fold(source, network, rebinarize=options.rebinarize)
     frontend = FrontEnd(**checkpoint["frontend"])
     _, q = replay_windows(options.audio, frontend, network["frames"], options.windows)
-    manifest = _manifest(checkpoint["labels"], checkpoint["frontend"], network, options.name, options.threshold,
-                         checkpoint.get("train"), path)
+    manifest = _manifest(checkpoint["labels"], checkpoint["frontend"], network, options, checkpoint.get("train"), path)
     data = file_format.write(manifest, _with_scores(manifest, tensors, frontend))
     packed = Network(network, len(checkpoint["labels"]), file_format.parse(data).tensors)
     differences = {} if notes else compare_layers(source, packed, tensors, network, q, 8)
@@ -239,8 +240,7 @@ def convert_onnx(path: Path, options: argparse.Namespace) -> tuple[bytes, str]:
     kept, tensors, notes = onnx_graph.restore(model, rebinarize=options.rebinarize)
     frontend = FrontEnd(**kept["frontend"])
     features, q = replay_windows(options.audio, frontend, kept["network"]["frames"], options.windows)
-    manifest = _manifest(kept["labels"], kept["frontend"], kept["network"], options.name, options.threshold,
-                         kept.get("training"), path)
+    manifest = _manifest(kept["labels"], kept["frontend"], kept["network"], options, kept.get("training"), path)
     data = file_format.write(manifest, _with_scores(manifest, tensors, frontend))
     packed = Network(kept["network"], len(kept["labels"]), file_format.parse(data).tensors)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -277,6 +277,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--name", help="name of the model (default: the output's file name)")
     made.add_argument("--threshold", type=float, default=0.8,
                       help="detection threshold that the file declares (%(default)s)")
+    made.add_argument("--smoothing", type=int, help="and the decisions that its scores are averaged over")
+    made.add_argument("--patience", type=int, help="and the decisions in a row that a detection takes")
     made.add_argument("--audio", type=Path, nargs="+", default=[RECORDINGS],
                       help="recordings, or folders of them, to replay (default: tests/recordings)")
     made.add_argument("--windows", type=int, default=64, help="windows of that audio to replay (%(default)s)")

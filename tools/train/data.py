@@ -504,7 +504,7 @@ def _training_part(config: DataConfig, part: str, cache: Path, workers: int, log
 
 
 def middle(samples: Array, length: int) -> Array:
-    """The middle `length` samples, zero padded evenly first where there are fewer (as the runtime does)."""
+    """The middle `length` samples, zero padded evenly first where there are fewer."""
     if len(samples) < length:
         before = (length - len(samples)) // 2
         samples = np.pad(samples, (before, length - len(samples) - before))
