@@ -294,7 +294,7 @@ def test_words_are_heard(sound):
     events, listener = heard_live(sound)
     assert words(events) == words(expected)
     shifts = [live.time - batch.time for live, batch in zip(events, expected, strict=True)]
-    assert max(shifts) - min(shifts) < 0.4  # decisions fall elsewhere in the words
+    assert max(shifts) - min(shifts) < 0.6  # decisions, 0.12 s apart, fall elsewhere in the words
     assert listener.microphone.overflows == 0
     assert listener.fallbacks == 0
 

@@ -350,10 +350,10 @@ def test_training_resumes_identically(clips, tmp_path):
     (cut.out / "teacher.pt").write_bytes(paths[0].read_bytes())
     real = cut.epoch
 
-    def once(stage, model, teacher, optimizer, average, parts, epoch):
+    def once(stage, model, teacher, optimizer, average, parts, epoch, grids):
         if epoch == 1:
             raise KeyboardInterrupt
-        return real(stage, model, teacher, optimizer, average, parts, epoch)
+        return real(stage, model, teacher, optimizer, average, parts, epoch, grids)
 
     cut.epoch = once
     with pytest.raises(KeyboardInterrupt):
