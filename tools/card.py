@@ -83,7 +83,7 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
                 ["model licence", "CC BY 4.0, as its data; attribution: Pete Warden, \"Speech Commands: A Dataset for "
                  "Limited-Vocabulary Speech Recognition\", 2018; Panayotov et al., \"LibriSpeech\", 2015; "
                  "K. J. Piczak, \"ESC: Dataset for Environmental Sound Classification\", 2015 (CC BY 3.0)"],
-                ["recipe", f"`tools/train/configs/kws12.toml`: {', '.join(training.get('history', []))}; "
+                ["recipe", f"`tools/train/configs`: {', '.join(training.get('history', []))}; "
                  f"{recipe.get('planes')} activation planes, logits distilled from "
                  f"{', '.join(recipe.get('teachers', [])) or 'none'}, seed {training.get('seed')}, "
                  f"torch {training.get('torch')}"],

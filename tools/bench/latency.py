@@ -1,5 +1,8 @@
 """One inference of the network, in one thread: kwsrt against float32 in onnxruntime, OpenVINO, MNN and ai-edge-litert.
 
+kwsrt twice: the whole window, as the others do (Model.predict), and one decision of a stream, which gets 120 ms of
+samples, makes features of them, too, and computes what is new; the others' features cost nothing here.
+
     DEST/run/bin/python -m tools.bench.latency DEST         (DEST: see peers.py; a quiet machine; two minutes)
 
 All have their turns in the same rounds, so the ratios hold even where the clock does not; the ratio of a round is taken
@@ -25,7 +28,13 @@ def measure(models: Path, model: kwsrt.Model, rounds: int, seconds: float) -> di
     shape = (1, model.network.frames, model.network.bins)
     features = np.random.default_rng(1).integers(-100, 100, shape)
     q, x = features.astype(np.int8), features.astype(np.float32)
-    work: dict[str, Any] = {f"kwsrt {level}": partial(model.network.run, q, level) for level in model.thin_levels}
+    run = model.network.run
+    work: dict[str, Any] = {f"kwsrt window {level}": partial(run, q, level) for level in model.thin_levels}
+    chunk = np.random.default_rng(2).integers(-3000, 3000, 4 * model.frontend.hop).astype(np.int16)
+    for level in model.thin_levels:
+        stream = model.stream(thin=level, stride=4)
+        stream.push(np.tile(chunk, 20))
+        work[f"kwsrt stream {level}"] = partial(stream.push, chunk)
     for level in model.thin_levels:
         for form in FORMS:
             for engine, (load, ending) in ENGINES.items():
@@ -38,9 +47,10 @@ def measure(models: Path, model: kwsrt.Model, rounds: int, seconds: float) -> di
     full = model.thin_levels[0]
     ratios = {}
     for level in model.thin_levels:
-        ours = np.array(took[f"kwsrt {level}"])
-        ratios[level] = {"same level": summary((np.array(took[best[level]]) / ours).tolist()),
-                         "full": summary((np.array(took[best[full]]) / ours).tolist())}
+        for way in ("stream", "window"):
+            ours = np.array(took[f"kwsrt {way} {level}"])
+            ratios[f"{way} {level}"] = {float_level: summary((np.array(took[best[float_level]]) / ours).tolist())
+                                        for float_level in dict.fromkeys((level, full))}
     return {"machine": machine(), "isa": model.isa, "model": model.name, "threads": 1, "rounds": rounds,
             "versions": versions(PACKAGES), "us": medians, "fastest float": best, "times faster than float": ratios}
 
@@ -58,11 +68,10 @@ def main() -> int:
     print(f"{result['machine']}, {result['isa']}, one thread, microseconds (quartiles), {result['rounds']} rounds")
     for name, times in sorted(result["us"].items(), key=lambda item: (item[0].split()[-1], item[1]["median"])):
         print(f"{name:32} {times['median']:8.1f} ({times['low']:.1f} to {times['high']:.1f})")
-    for level, ratio in result["times faster than float"].items():
-        for against, value in ratio.items():
-            name = result["fastest float"][level if against == "same level" else next(iter(result["fastest float"]))]
+    for ours, ratio in result["times faster than float"].items():
+        for level, value in ratio.items():
             spread = f"({value['low']:.1f} to {value['high']:.1f})"
-            print(f"{level}: {value['median']:.1f} {spread} times faster than {name}")
+            print(f"{ours}: {value['median']:.1f} {spread} times faster than {result['fastest float'][level]}")
     return 0
 
 

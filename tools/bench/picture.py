@@ -23,7 +23,8 @@ def draw(result: dict[str, Any], ours: dict[str, float], floats: dict[str, float
     from matplotlib.figure import Figure
 
     us = {name: times["median"] for name, times in result["us"].items()}
-    lines = {f"kwsrt ({result['isa']})": [(us[f"kwsrt {level}"], ours[level], level) for level in ours]}
+    lines = {f"kwsrt ({result['isa']}), {what}": [(us[f"kwsrt {way} {level}"], ours[level], level) for level in ours]
+             for way, what in (("stream", "a decision of a stream, with its features"), ("window", "a whole window"))}
     for engine in ENGINES:
         lines[f"{engine}, float32"] = [(min(us[f"{engine} {form} {level}"] for form in FORMS), floats[level], level)
                                        for level in floats]
