@@ -25,7 +25,7 @@ HEAD = np.dtype([("exponent", "i1"), ("median", "<i2")])
 RAW = 127
 # No powers of two, and no zeros: a * n + b would meet thresholds exactly, again and again, and there the network in
 # floating point, as trained, differs from the runtime by a whole step of the activation.
-UNITS = {"a": 2**0.5, "b": (1 + 5**0.5) / 2, "threshold": 3**0.5, "slope": 1.1}
+UNITS = {"a": 1.4142135623730951, "b": 1.618033988749895, "threshold": 1.7320508075688772, "slope": 1.1}
 # of a multiple: what is left of it behind a median still fits into int16
 LARGEST = 4095
 

@@ -1,5 +1,6 @@
 /* fft_power.h - kws_fft_power for an instruction set: as wide as WIDEST (4 or 8) lanes where so many values lie side by
- * side, which is all but the first two passes. Included by fft_<lanes>.c, which names it POWER. Bits do not depend on WIDEST.
+ * side, which is all but the first two passes. Included by fft_portable.c and fft_avx2.c, which name it POWER. Bits do not
+ * depend on WIDEST.
  */
 #include <string.h>
 
