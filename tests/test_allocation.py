@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import kwsrt
 from tests.models import make_model
 
 SOURCE = Path(__file__).with_name("counting_malloc.c")
@@ -49,9 +50,10 @@ def library(tmp_path_factory):
 def test_no_allocation_inside_a_decision(library, tmp_path, network):
     path = tmp_path / "model.kws"
     path.write_bytes(make_model(4, **network))
-    environment = {**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", LISTEN, path], env=environment, capture_output=True, text=True,
-                          check=True)
+    package = Path(kwsrt.__file__).parent.parent  # the one under test, wherever it lies
+    done = subprocess.run([sys.executable, "-c", LISTEN, path], cwd=tmp_path, capture_output=True, text=True, check=False,
+                          env={**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": str(package)})
+    assert done.returncode == 0, done.stderr
     decisions, counted, control = map(int, done.stdout.split())
     assert decisions > 100
     assert counted == 0
