@@ -51,8 +51,9 @@ def test_no_allocation_inside_a_decision(library, tmp_path, network):
     path = tmp_path / "model.kws"
     path.write_bytes(make_model(4, **network))
     package = Path(kwsrt.__file__).parent.parent  # the one under test, wherever it lies
-    done = subprocess.run([sys.executable, "-c", LISTEN, path], cwd=tmp_path, capture_output=True, text=True, check=False,
-                          env={**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": str(package)})
+    environment = {**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": str(package)}
+    done = subprocess.run([sys.executable, "-c", LISTEN, path], cwd=tmp_path, env=environment, capture_output=True,
+                          text=True, check=False)
     assert done.returncode == 0, done.stderr
     decisions, counted, control = map(int, done.stdout.split())
     assert decisions > 100
