@@ -85,7 +85,8 @@ cdef class Network:
     cdef void _take_step(self, const int8_t *features, Past *past, Buffers *b) noexcept nogil
     cdef void _forget(self, int32_t level, Past *past) noexcept nogil
     cdef void _catch_up(self, int32_t level, Past *past, Buffers *b) noexcept nogil
-    cdef void _take_column(self, int32_t level, const float *x, Past *past, Buffers *b) noexcept nogil
+    cdef void _take_columns(self, int32_t level, const float *x, int32_t rows, Past *past, Buffers *b) noexcept nogil
+    cdef int32_t _column_bytes(self) noexcept nogil
     cdef void _run_level(self, int32_t level, Past *past, Buffers *b, float *scores) noexcept nogil
     cdef inline void _transform(self, const kws_kernels *k, const Block *block, int32_t rows, const float *x,
                                 const kws_quantizer *next_quantizer, int8_t *q, Buffers *b) noexcept nogil

@@ -39,6 +39,7 @@ cdef enum:
     PAD = 2
     STEP = STRIDE * STRIDE  # frames of a step
     LARGEST_FEATURE = 128
+    AT_ONCE = 4             # steps through the blocks of a causal network: the rows of bgemm_neon.c's tile
 # The level "auto": the thinnest first, deeper ones unless it is clear that no keyword is heard.
 cdef int32_t AUTO = -1
 # What is clear where a model does not say; no score is, for a level that "auto" leaves out.
@@ -237,21 +238,22 @@ cdef class Network:
         cdef Buffers b
         cdef const ConvLayer *conv = &self.conv2.layer
         cdef int32_t steps = 1 if self.causal else self._steps, rows = self._code_rows - 2 * conv.pad_rows
+        cdef int32_t block_rows = AT_ONCE if self.causal else self._steps
         cdef ScratchSize size = larger(conv_scratch(conv, steps), linear_scratch(&self.fc1.layer, steps))
         cdef Block *block
         for index in range(len(self.levels)):
             for position in range(self._levels[index].count):
                 block = &self._levels[index].blocks[position]
-                size = larger(size, memory_scratch(&block.memory, steps))
-                size = larger(size, linear_scratch(&block.expand, steps))
-                size = larger(size, linear_scratch(&block.project, steps))
+                size = larger(size, memory_scratch(&block.memory, block_rows))
+                size = larger(size, linear_scratch(&block.expand, block_rows))
+                size = larger(size, linear_scratch(&block.project, block_rows))
         # The rows of the first convolution are computed together, those of the second are closed up behind their codes.
         cdef int32_t pixels = rows * conv.width, closed = steps * self._stem_row()
         size.q = steps * self._width
         size = larger(size, ScratchSize(q=0, codes=pixels * kws_code_bytes(conv.channels),
                                         sums=pixels * kws_padded_outputs(conv.channels)))
         cdef size_t image = _rounded(sizeof(int16_t) * ((STRIDE * (rows - 1) + KERNEL) * self.conv1.layer.conv.width + 1))
-        cdef size_t x = _rounded(sizeof(float) * steps * self._width), logits = _rounded(sizeof(float) * self.classes)
+        cdef size_t x = _rounded(sizeof(float) * block_rows * self._width), logits = _rounded(sizeof(float) * self.classes)
         cdef size_t ends = _rounded(0 if self.causal else self._steps * self._width)
         cdef size_t sums = _rounded(sizeof(int32_t) * self.classes), q = _rounded(size.q), codes = _rounded(size.codes)
         cdef size_t total = image + 2 * x + logits + ends + sums + q + codes + _rounded(closed) + _rounded(2 * size.sums)
@@ -283,7 +285,7 @@ cdef class Network:
         cdef size_t x = _rounded(sizeof(float) * self._steps * self._width), columns = 0, ends = 0
         cdef size_t codes = _rounded(self._code_rows * self._code_row)
         if self.causal:
-            columns, ends = _rounded(self._blocks * self._taps * self._width), self._count * self._steps * self._width
+            columns, ends = _rounded(self._blocks * self._column_bytes()), self._count * self._steps * self._width
         kept.size = codes + (x if self.causal else 2 * x) + columns + _rounded(ends)
         kept._memory = aligned_alloc(64, kept.size)
         if kept._memory == NULL:
@@ -412,38 +414,45 @@ cdef class Network:
     cdef void _forget(self, int32_t level, Past *past) noexcept nogil:
         """Nothing is in the level's memories."""
         cdef const Level *chosen = &self._levels[level]
-        cdef int32_t column = self._taps * self._width
-        memset(past.columns + chosen.first * column, 0, chosen.count * column)
+        memset(past.columns + chosen.first * self._column_bytes(), 0, chosen.count * self._column_bytes())
 
     cdef void _catch_up(self, int32_t level, Past *past, Buffers *b) noexcept nogil:
         """Bring a level up to the newest step. One that has not run for longer than a window begins with the window."""
         cdef int64_t missing = past.steps - past.taken[level]
-        cdef int32_t i
+        cdef int32_t rows
         if missing > self._steps:
             self._forget(level, past)
             missing = self._steps
-        for i in range(<int32_t>(self._steps - missing), self._steps):
-            self._take_column(level, past.x[0] + i * self._width, past, b)
+        while missing:
+            rows = <int32_t>min(AT_ONCE, missing)
+            self._take_columns(level, past.x[0] + (self._steps - missing) * self._width, rows, past, b)
+            missing -= rows
         past.taken[level] = past.steps
 
-    cdef void _take_column(self, int32_t level, const float *x, Past *past, Buffers *b) noexcept nogil:
-        """One step through a level's blocks, into the inputs of its classifier."""
+    cdef void _take_columns(self, int32_t level, const float *x, int32_t rows, Past *past, Buffers *b) noexcept nogil:
+        """So many steps, AT_ONCE at most, through a level's blocks, into the inputs of its classifier."""
         cdef const kws_kernels *k = self.kernels.table
         cdef const Level *chosen = &self._levels[level]
-        cdef int32_t width = self._width, before = (self._taps - 1) * width, i
-        cdef int8_t *columns = past.columns + chosen.first * self._taps * width
+        cdef int32_t width = self._width, before = (self._taps - 1) * width, old = (self._steps - rows) * width, i, row
+        cdef int8_t *columns = past.columns + chosen.first * self._column_bytes()
         cdef int8_t *ends = past.ends + level * self._steps * width
-        for i in range(chosen.count):
-            memmove(columns + i * (before + width), columns + i * (before + width) + width, before)
         if chosen.count:
-            k.levels(&chosen.blocks[0].memory.quantizer, x, 1, width, columns + before)
+            k.levels(&chosen.blocks[0].memory.quantizer, x, rows, width, columns + before)
         for i in range(chosen.count):
-            k.memory(chosen.blocks[i].memory.weights, columns, self._taps, width, b.scratch.sums)
-            columns += before + width
-            self._transform(k, &chosen.blocks[i], 1, x, _next_quantizer(chosen, i), columns + before, b)
+            for row in range(rows):
+                k.memory(chosen.blocks[i].memory.weights, columns + row * width, self._taps, width,
+                         b.scratch.sums + row * kws_padded_outputs(width))
+            self._transform(k, &chosen.blocks[i], rows, x, _next_quantizer(chosen, i),
+                            columns + self._column_bytes() + before, b)
+            memmove(columns, columns + rows * width, before)
+            columns += self._column_bytes()
             x = b.x
-        memmove(ends, ends + width, (self._steps - 1) * width)
-        k.to_int8(x, width, chosen.classifier.inverse_scale, ends + (self._steps - 1) * width)
+        memmove(ends, ends + rows * width, old)
+        k.to_int8(x, rows * width, chosen.classifier.inverse_scale, ends + old)
+
+    cdef int32_t _column_bytes(self) noexcept nogil:
+        """What the memory of one block keeps, and has room for."""
+        return (self._taps - 1 + AT_ONCE) * self._width
 
     cdef void _run_level(self, int32_t level, Past *past, Buffers *b, float *scores) noexcept nogil:
         cdef const kws_kernels *k = self.kernels.table
