@@ -118,9 +118,6 @@ INLINE void finish(const kws_epilogue *e, const kws_quantizer *quantizer, const 
     }
 }
 
-#define KWS_ISA_SUFFIX avx2
-#include "finish_variants.h"
-
 INLINE void levels_row(const kws_quantizer *quantizer, const float *x, int32_t whole, const int two, int8_t *q)
 {
     const __m256 scale = _mm256_set1_ps(quantizer->scale);
@@ -152,8 +149,6 @@ INLINE __m256i passed(__m256i n, __m256i above, __m256i below)
     return _mm256_or_si256(_mm256_cmpgt_epi16(n, above), _mm256_cmpgt_epi16(below, n));
 }
 
-typedef enum { ONE, THREE, LAST_ALONE } steps_kind;
-
 INLINE void stairs_block(const kws_staircase *stairs, const int16_t *sums, int32_t rows, int32_t padded, int32_t o,
                          const steps_kind kind, uint8_t *codes)
 {
@@ -175,21 +170,12 @@ INLINE void stairs_block(const kws_staircase *stairs, const int16_t *sums, int32
     }
 }
 
+#define KWS_ISA_SUFFIX avx2
+#include "finish_variants.h"
+
 void kws_staircase_avx2(const kws_staircase *stairs, const int16_t *sums, int32_t rows, int32_t outputs, uint8_t *codes)
 {
-    int32_t padded = kws_padded_outputs(outputs), whole = outputs / 16 * 16;
-    for (int32_t o = 0; o < whole; o += 16) {
-        if (stairs->last_alone) {
-            stairs_block(stairs, sums, rows, padded, o, LAST_ALONE, codes);
-        } else if (stairs->planes == 2) {
-            stairs_block(stairs, sums, rows, padded, o, THREE, codes);
-        } else {
-            stairs_block(stairs, sums, rows, padded, o, ONE, codes);
-        }
-    }
-    for (int32_t row = 0; whole < outputs && row < rows; ++row) {
-        staircase_tail(stairs, sums + row * padded, whole, outputs, codes + row * padded / 4);
-    }
+    staircase_from(0, stairs, sums, rows, outputs, codes);
 }
 
 void kws_add_avx2(const int16_t *more, int32_t count, int16_t *sums)

@@ -169,9 +169,6 @@ INLINE void finish(const kws_epilogue *e, const kws_quantizer *quantizer, const 
     }
 }
 
-#define KWS_ISA_SUFFIX neon
-#include "finish_variants.h"
-
 INLINE void levels_row(const kws_quantizer *quantizer, const float *x, int32_t whole, const int two, int8_t *q)
 {
     const float32x4_t scale = vdupq_n_f32(quantizer->scale);
@@ -205,8 +202,6 @@ void kws_levels_neon(const kws_quantizer *quantizer, const float *x, int32_t row
 typedef struct {
     int16x8_t above[3], below[3];
 } steps8;
-
-typedef enum { ONE, THREE, LAST_ALONE } steps_kind;
 
 INLINE steps8 load_steps(const kws_staircase *stairs, int32_t count, int32_t o)
 {
@@ -281,22 +276,13 @@ INLINE int32_t stairs_row(const kws_staircase *stairs, const int16_t *sums, int3
     return o;
 }
 
+#define KWS_ISA_SUFFIX neon
+#include "finish_variants.h"
+
 void kws_staircase_neon(const kws_staircase *stairs, const int16_t *sums, int32_t rows, int32_t outputs, uint8_t *codes)
 {
-    int32_t padded = kws_padded_outputs(outputs), whole = outputs / 16 * 16;
     int32_t done = rows == 1 && stairs->last_alone ? stairs_row(stairs, sums, outputs, codes) : 0;
-    for (int32_t o = done; o < whole; o += 16) {
-        if (stairs->last_alone) {
-            stairs_block(stairs, sums, rows, padded, o, LAST_ALONE, codes);
-        } else if (stairs->planes == 2) {
-            stairs_block(stairs, sums, rows, padded, o, THREE, codes);
-        } else {
-            stairs_block(stairs, sums, rows, padded, o, ONE, codes);
-        }
-    }
-    for (int32_t row = 0; whole < outputs && row < rows; ++row) {
-        staircase_tail(stairs, sums + row * padded, whole, outputs, codes + row * padded / 4);
-    }
+    staircase_from(done, stairs, sums, rows, outputs, codes);
 }
 
 void kws_add_neon(const int16_t *more, int32_t count, int16_t *sums)

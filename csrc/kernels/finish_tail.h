@@ -5,6 +5,9 @@
 
 #include "declare.h"
 
+/* Which steps of a staircase are in question: the only one, all three, the last of three. */
+typedef enum { ONE, THREE, LAST_ALONE } steps_kind;
+
 static inline void finish_tail(const kws_epilogue *epilogue, const kws_quantizer *quantizer, const int16_t *sums,
                                const float *residual, int32_t first, int32_t outputs, float *y, int8_t *q,
                                uint8_t *codes)
