@@ -36,7 +36,7 @@ def extension(name, suffix="pyx"):
                      extra_compile_args=["-Os", *EXACT, *SMALL], extra_link_args=LINK, py_limited_api=True)
 
 
-MODULES = ("frontend", "layers", "network", "stream", "trigger")
+MODULES = ("frontend", "layers", "network", "scores", "stream", "trigger")
 # What Cython adds to every module, memoryviews above all, is in one of its own; Cython writes its source.
 modules = cythonize([*map(extension, MODULES), extension("_cython", "c")],
                     shared_utility_qualified_name="kwsrt._cython")

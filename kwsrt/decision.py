@@ -88,12 +88,12 @@ class Detector:
         ------
         OptionError : scores of another number of labels.
         """
-        if scores.values.shape[1] != len(self._labels):
-            raise OptionError(f"scores of {scores.values.shape[1]} labels, this detector has {len(self._labels)}")
+        fired = self._trigger.push(scores)
+        if not fired:
+            return []
         window = scores.window / scores.sample_rate
         found = []
-        for label, score, times, loudness in self._trigger.push(scores.values, scores.ends, scores.loudness,
-                                                                scores.sample_rate, window):
+        for label, score, times, loudness in fired:
             end = float(times[-1])
             start, stop = _extent(times, loudness, max(0.0, end - window))
             found.append(Detection(self._labels[label], score, end - (1 - MIDDLE) * window, start, stop))

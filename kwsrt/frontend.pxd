@@ -52,3 +52,6 @@ cdef class OnlineFrontEnd:
     cdef size_t accept_s16(self, const int16_t *samples, size_t n) noexcept nogil
     cdef bint ready(self) noexcept nogil
     cdef void take_quantized(self, float *frame, int8_t *q) noexcept nogil
+
+
+cdef bint open_samples(samples, Py_buffer *opened) except -1

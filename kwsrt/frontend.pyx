@@ -3,6 +3,7 @@
 
 `FrontEnd` holds the tables of one set of options and is immutable; `OnlineFrontEnd` holds one stream's last samples.
 """
+from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdlib cimport free
 
 import operator
@@ -19,7 +20,7 @@ cdef extern from "<stdlib.h>" nogil:
 cdef float LOUDEST = 8.0
 
 
-INT16 = np.dtype(np.int16)
+ARRAY, INT16, FLOAT32 = np.ndarray, np.dtype(np.int16), np.dtype(np.float32)
 
 
 cdef void *_allocate(size_t size) except NULL:
@@ -44,7 +45,7 @@ def as_array(samples):
 
 
 def check_samples(samples):
-    """The samples as a C-contiguous one-dimensional int16 or float32 array; nothing is scaled.
+    """The samples as an aligned, C-contiguous one-dimensional int16 or float32 array; nothing is scaled.
 
     Parameters
     ----------
@@ -55,15 +56,15 @@ def check_samples(samples):
     AudioError : other dtypes or shapes, half a sample, NaN or infinity, floats whose size says that they are int16
         values.
     """
-    array = samples if type(samples) is np.ndarray else as_array(samples)
+    array = samples if type(samples) is ARRAY else as_array(samples)
     if array.ndim != 1:
         raise AudioError(f"expected one-dimensional samples, got shape {array.shape}; mix channels down first")
     if array.dtype == INT16:
-        return np.ascontiguousarray(array)
+        return np.require(array, requirements="CA")
     if array.dtype not in (np.float32, np.float64):
         raise AudioError(f"samples are {array.dtype}; pass int16, or float32 within [-1, 1]")
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite, and is refused as such
-        array = np.ascontiguousarray(array, dtype=np.float32)
+        array = np.require(array, np.float32, "CA")
     cdef const float[::1] view = array
     cdef kws_status status = KWS_OK
     if view.shape[0]:
@@ -74,6 +75,28 @@ def check_samples(samples):
         raise AudioError(f"float samples reach {np.abs(view).max():.6g}: they must lie within [-1, 1] "
                          "(int16 values stored as floats? divide by 32768, or pass int16)")
     return array
+
+
+cdef bint open_samples(samples, Py_buffer *opened) except -1:
+    """The memory of samples that check_samples has no fault to find with, or of the array that it makes of them.
+
+    Whether they are int16, not float32. Raises what check_samples does; else the caller closes the buffer."""
+    if type(samples) is ARRAY and (samples.dtype is INT16 or samples.dtype is FLOAT32):
+        PyObject_GetBuffer(samples, opened, PyBUF_STRIDES)
+        if _plain(opened):
+            return opened.itemsize == 2
+        PyBuffer_Release(opened)
+    samples = check_samples(samples)
+    PyObject_GetBuffer(samples, opened, PyBUF_STRIDES)
+    return opened.itemsize == 2
+
+
+cdef bint _plain(const Py_buffer *opened):
+    """Whether it is one-dimensional, in one piece, aligned, and, if float32, within its range."""
+    cdef bint simple = (opened.ndim == 1 and (opened.shape[0] < 2 or opened.strides[0] == opened.itemsize)
+                        and <size_t>opened.buf % <size_t>opened.itemsize == 0)
+    return simple and (opened.itemsize == 2 or opened.shape[0] == 0
+                       or kws_check_samples(<const float *>opened.buf, <size_t>opened.shape[0], LOUDEST) == KWS_OK)
 
 
 cdef int _whole(value, str name) except? -1:
@@ -218,27 +241,21 @@ cdef class OnlineFrontEnd:
         ------
         AudioError : see check_samples; the stream is unchanged.
         """
-        array = check_samples(samples)
-        cdef const int16_t[::1] s16 = None
-        cdef const float[::1] f32 = None
-        cdef size_t done = 0, n = <size_t>array.shape[0]
+        cdef Py_buffer opened
+        cdef bint s16 = open_samples(samples, &opened)
+        cdef size_t done = 0, n = <size_t>opened.shape[0]
         cdef float[:, ::1] frame
         frames = []
-        if n == 0:
-            return frames
-        if array.dtype == np.int16:
-            s16 = array
-        else:
-            f32 = array
         while done < n:
-            if s16 is not None:
-                done += self.accept_s16(&s16[done], n - done)
+            if s16:
+                done += self.accept_s16(<const int16_t *>opened.buf + done, n - done)
             else:
-                done += self.accept_f32(&f32[done], n - done)
+                done += self.accept_f32(<const float *>opened.buf + done, n - done)
             if self.ready():
                 frames.append(np.empty((1, self.frontend.plan.width), np.float32))
                 frame = frames[-1]
                 kws_online_take(&self.state, &frame[0, 0])
+        PyBuffer_Release(&opened)
         return frames
 
     cdef size_t accept_f32(self, const float *samples, size_t n) noexcept nogil:

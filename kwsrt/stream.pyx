@@ -1,20 +1,20 @@
 # cython: cdivision=True
 """One audio source through a model: push samples in chunks of any length, get the scores of every decision."""
+from cpython.buffer cimport PyBuffer_Release
 from libc.math cimport INFINITY
 from libc.stddef cimport size_t
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t
 from libc.string cimport memmove
 
-from kwsrt.frontend cimport OnlineFrontEnd
+from kwsrt.frontend cimport OnlineFrontEnd, open_samples
 from kwsrt.network cimport Network, Kept, Workspace
+from kwsrt.scores cimport Decisions, Scores, first_of, room_for
 
 import math
 
 import numpy as np
 
 from kwsrt.errors import OptionError
-from kwsrt.frontend import check_samples
-from kwsrt.scores import Scores
 
 LONGEST_STRIDE = 10000
 cdef int8_t SKIPPED = -1
@@ -50,11 +50,7 @@ cdef class Stream:
     cdef float[::1] _frame
     cdef float _gate
     cdef double _loudness_step, _loudness_offset
-    cdef object _made, _nothing        # arrays that a push fills, for as many decisions as the largest one so far
-    cdef float[:, ::1] _scores
-    cdef int64_t[::1] _ends
-    cdef float[::1] _loudness
-    cdef int8_t[::1] _levels
+    cdef Scores _made, _nothing        # what a push fills: room for as many decisions as the largest one so far
 
     def __init__(self, frontend, Network network not None, *, thin="full", stride=None, gate=None, silence=None):
         if stride is None:
@@ -78,8 +74,7 @@ cdef class Stream:
         self._frame = np.zeros(network.bins, np.float32)
         self._set_loudness(frontend.options)
         self._set_gate(gate, silence)
-        self._make_room(1)
-        self._nothing = self._scores_of(0)
+        self._made = self._nothing = room_for(0, network.classes, <int32_t>self.window, frontend.sample_rate)
         self.reset()
 
     def _set_loudness(self, options):
@@ -155,47 +150,26 @@ cdef class Stream:
         ------
         AudioError : other dtypes or shapes, NaN or infinite samples, half a sample; the stream is unchanged.
         """
-        array = check_samples(samples)
-        cdef const int16_t[::1] s16
-        cdef const float[::1] f32
-        cdef size_t n = <size_t>array.shape[0]
-        cdef Py_ssize_t made = 0
-        if n == 0:
-            return self._nothing
+        cdef Py_buffer opened
+        cdef bint s16 = open_samples(samples, &opened)
+        cdef size_t n = <size_t>opened.shape[0]
         # Every hop completes at most one frame, and the first frame may be nearly there already.
-        self._make_room(n // <size_t>self._hop // <size_t>self._stride + 2)
-        if array.dtype == np.int16:
-            s16 = array
-            with nogil:
-                made = self._consume(&s16[0], NULL, n)
-        else:
-            f32 = array
-            with nogil:
-                made = self._consume(NULL, &f32[0], n)
-        return self._scores_of(made) if made else self._nothing
+        cdef Py_ssize_t made, most = n // <size_t>self._hop // <size_t>self._stride + 2
+        if most > self._made.count:
+            self._made = room_for(most, self._made.labels, self._made.window, self._made.sample_rate)
+        with nogil:
+            made = self._consume(opened.buf, s16, n)
+        PyBuffer_Release(&opened)
+        return first_of(self._made, made) if made else self._nothing
 
-    cdef _make_room(self, size_t decisions):
-        """Arrays for so many decisions, where there were fewer."""
-        if self._made is not None and decisions <= <size_t>self._ends.shape[0]:
-            return
-        self._made = (np.empty((decisions, self._network.classes), np.float32), np.empty(decisions, np.int64),
-                      np.empty(decisions, np.float32), np.empty(decisions, np.int8))
-        self._scores, self._ends, self._loudness, self._levels = self._made
-
-    cdef _scores_of(self, Py_ssize_t made):
-        """The first decisions of the arrays, as an object of their own."""
-        scores, ends, loudness, levels = self._made
-        return Scores(scores[:made].copy(), ends[:made].copy(), loudness[:made].copy(), levels[:made].copy(),
-                      self.window, self._online.frontend.sample_rate)
-
-    cdef Py_ssize_t _consume(self, const int16_t *s16, const float *f32, size_t n) noexcept nogil:
+    cdef Py_ssize_t _consume(self, const void *samples, bint s16, size_t n) noexcept nogil:
         cdef size_t done = 0
         cdef Py_ssize_t made = 0
         while done < n:
-            if s16 != NULL:
-                done += self._online.accept_s16(s16 + done, n - done)
+            if s16:
+                done += self._online.accept_s16(<const int16_t *>samples + done, n - done)
             else:
-                done += self._online.accept_f32(f32 + done, n - done)
+                done += self._online.accept_f32(<const float *>samples + done, n - done)
             if self._online.ready() and self._add_frame():
                 self._decide(made)
                 made += 1
@@ -228,20 +202,22 @@ cdef class Stream:
         return largest
 
     cdef void _decide(self, Py_ssize_t made) noexcept nogil:
-        """Scores of the window that ends now, into the arrays' place `made`."""
+        """The decision of the window that ends now, as number `made` of this push."""
+        cdef Decisions at = self._made.at
+        cdef float *scores = at.values + made * self._network.classes
         cdef int32_t i, frames = self._network.frames
         cdef int64_t stride = self._stride * self._hop
-        self._ends[made] = self._decisions * stride + (frames - 1) * self._hop + self._window
+        at.ends[made] = self._decisions * stride + (frames - 1) * self._hop + self._window
         self._decisions += 1
-        self._loudness[made] = <float>(self._loudest_of(min(self._stride, frames)) * self._loudness_step
-                                       + self._loudness_offset)
+        at.loudness[made] = <float>(self._loudest_of(min(self._stride, frames)) * self._loudness_step
+                                    + self._loudness_offset)
         if self._silence >= 0 and self._loudest_of(frames) < self._gate:
             for i in range(self._network.classes):
-                self._scores[made, i] = 0.0
-            self._scores[made, self._silence] = 1.0
-            self._levels[made] = SKIPPED
+                scores[i] = 0.0
+            scores[self._silence] = 1.0
+            at.thin[made] = SKIPPED
             self._kept.past.decisions = 0
         else:
-            self._levels[made] = <int8_t>self._network.infer_next(
+            at.thin[made] = <int8_t>self._network.infer_next(
                 self._level, &self._history[self._held - frames, 0], self._stride, &self._kept.past, &self._work.buffers,
-                &self._scores[made, 0])
+                scores)

@@ -1,8 +1,12 @@
 """When a keyword fires: the rule of kwsrt.decision.Detector, a decision at a time, in C."""
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t
 from libc.string cimport memmove
 
+from kwsrt.scores cimport Scores
+
 import numpy as np
+
+from kwsrt.errors import OptionError
 
 
 cdef class Trigger:
@@ -42,17 +46,24 @@ cdef class Trigger:
         self._armed[:] = 1
         self._newest, self._run, self._leader, self._last_fired, self._held = 0, 0, -1, -np.inf, 0
 
-    def push(self, const float[:, ::1] scores, const int64_t[::1] ends, const float[::1] loudness, double rate,
-             double window):
-        """Take decisions, whose windows of `window` seconds end at sample `ends` of `rate` a second.
+    def push(self, Scores scores not None):
+        """Take the next decisions.
 
         Returns of each that fires (label, smoothed score, times, loudness): seconds and dB of the decisions within the
-        window before it, itself the last."""
+        window before it, itself the last.
+
+        Raises
+        ------
+        OptionError : scores of another number of labels.
+        """
+        if scores.labels != self._labels:
+            raise OptionError(f"scores of {scores.labels} labels, this detector has {self._labels}")
         fired = []
+        cdef double window = scores.window / <double>scores.sample_rate
         cdef Py_ssize_t i, first
-        for i in range(scores.shape[0]):
-            self._remember(ends[i] / rate, loudness[i], window)
-            if self._update(&scores[i, 0], self._times[self._held - 1]):
+        for i in range(scores.count):
+            self._remember(scores.at.ends[i] / <double>scores.sample_rate, scores.at.loudness[i], window)
+            if self._update(scores.at.values + i * scores.labels, self._times[self._held - 1]):
                 first = self._within(window)
                 fired.append((self._leader, self._smooth[self._leader], np.array(self._times[first:self._held]),
                               np.array(self._loudness[first:self._held])))

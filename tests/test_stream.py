@@ -1,5 +1,6 @@
 """Streams: however the audio is cut, the scores are those of the whole recording's windows, bit for bit."""
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -126,6 +127,45 @@ def test_int16_and_float_of_the_same_samples():
     mixed = MODEL.stream()
     parts = [mixed.push(SAMPLES[:5001]), mixed.push(SAMPLES[5001:9000] / 32768.0), mixed.push(SAMPLES[9000:].tobytes())]
     assert same(joined(parts), want)
+
+
+def test_samples_may_lie_in_memory_anyhow():
+    want = MODEL.stream().push(SAMPLES)
+    shifted = np.frombuffer(b"x" + SAMPLES.tobytes(), np.int16, offset=1)
+    assert not shifted.flags.aligned
+    spread = np.zeros((len(SAMPLES), 2), np.int16)
+    spread[:, 0] = SAMPLES
+    fixed = SAMPLES.copy()
+    fixed.flags.writeable = False
+    floats = (SAMPLES / 32768.0).astype(np.float32)
+    for samples in (shifted, spread[:, 0], fixed, SAMPLES[::-1].copy()[::-1], list(floats),
+                    np.frombuffer(b"x" + floats.tobytes(), np.float32, offset=1)):
+        assert same(MODEL.stream().push(samples), want)
+
+
+def test_scores_made_by_hand():
+    made = kwsrt.Scores([[0.25, 0.75], [1, 0]], [100, 200], [-30, -40], [0, -1], 100, 1000)
+    assert (made.shape, len(made), made.window, made.sample_rate) == ((2, 2), 2, 100, 1000)
+    assert [getattr(made, name).dtype for name in FIELDS] == [np.float32, np.int64, np.float32, np.int8]
+    assert made.values.tolist() == [[0.25, 0.75], [1, 0]]
+    assert made.times.tolist() == [0.1, 0.2]
+    assert (made.loudness.tolist(), made.thin.tolist()) == ([-30, -40], [0, -1])
+    for copied in (pickle.loads(pickle.dumps(made)), copy.deepcopy(made)):
+        assert same(copied, made)
+        assert (copied.window, copied.sample_rate) == (100, 1000)
+        copied.values[0, 0] = 0
+        assert made.values[0, 0] == 0.25
+    row = [[1, 0]]
+    for wrong in (row, [1], [0], [0], 0, 1000), (row, [1], [0], [0], 1, 0), ([1, 0], [1], [0], [0], 1, 1), \
+                 (row, [1, 2], [0], [0], 1, 1), (row, [1], [0, 0], [0], 1, 1), (row, [1], [0], [[0]], 1, 1):
+        with pytest.raises(kwsrt.OptionError):
+            kwsrt.Scores(*wrong)
+
+
+def test_a_detector_hears_what_the_arrays_hold():
+    scores = MODEL.stream().push(SAMPLES)
+    scores.values[...] = np.eye(4, dtype=np.float32)[0]
+    assert [heard.label for heard in kwsrt.Detector(MODEL.labels).push(scores)] == [MODEL.labels[0]]
 
 
 def test_scores_are_an_array_with_times():

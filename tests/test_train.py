@@ -26,6 +26,7 @@ from tools.train import (  # noqa: E402
     evaluate,
     fused,
     measure,
+    recipe,
     rounding,
     sampling,
     table,
@@ -502,6 +503,32 @@ def test_mixup_keeps_the_heavier_label():
     share = target[torch.arange(8), label]
     expected = torch.round(share * x[:, 0, 0] + (1 - share) * x.roll(1, 0)[:, 0, 0])
     assert torch.allclose(blend[:, 0, 0], expected, atol=1.01)
+
+
+def test_digital_silence_leaves_the_word_alone():
+    frontend = data.DEFAULT_FRONTEND
+    quiet = data.silent_frame(frontend)
+    assert quiet.tolist() == FrontEnd(**frontend).quantized(np.zeros(2048, np.int16))[0].tolist()
+    x, random = torch.ones(400, 73, 32), torch.Generator().manual_seed(1)
+    heard = sampling.hushed(x, torch.from_numpy(quiet).float(), 0.25, random)
+    silent = (heard != 1).all(2)
+    assert torch.equal(silent, (heard == torch.from_numpy(quiet)).all(2))
+    begins, ends = silent[:, 0], silent[:, -1]
+    assert 70 < begins.sum() < 130
+    assert 50 < ends.sum() < 110  # of lengths below one frame nothing is seen
+    assert not silent[:, 73 - sampling.OPEN:73 - sampling.EDGE].any()
+    assert silent[:, 73 - sampling.OPEN - 2].any()
+    assert torch.equal((silent[:, 1:] != silent[:, :-1]).sum(1), begins.int() + ends)  # one piece each
+    assert torch.equal(sampling.hushed(x, torch.zeros(32), 0.0, random), x)
+
+
+def test_a_stage_weighs_its_levels():
+    logits = {"full": torch.tensor([[0.0, 0.0]]), "quarter": torch.tensor([[2.0, 0.0]])}
+    target = torch.tensor([[1.0, 0.0]])
+    parts = [torch.nn.functional.cross_entropy(values, target) for values in logits.values()]
+    for weigh, quarter in (({}, recipe.LEVEL_WEIGHTS["quarter"]), ({"quarter": 0.75}, 0.75)):
+        stage = recipe.Stage("any", 2, 1, weigh=weigh)
+        assert torch.allclose(recipe.loss_of(logits, target, None, stage), parts[0] + quarter * parts[1])
 
 
 def test_tuning_leaves_the_signs_alone(clips, tmp_path):

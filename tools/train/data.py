@@ -446,6 +446,12 @@ def _plan(config: DataConfig, part: str) -> list[Job]:
     return plan
 
 
+def silent_frame(frontend: dict[str, Any]) -> Array:
+    """Features int8 [bins] of digital silence."""
+    hearing = FrontEnd(**frontend)
+    return np.asarray(hearing.quantized(np.zeros(hearing.window, np.int16))[0])
+
+
 def _noises(config: DataConfig, training: bool) -> list[Array]:
     folders = [str(Path(config.root) / NOISE_FOLDER), *config.noise]
     files = long_files([folder for folder in folders if Path(folder).is_dir()])

@@ -44,6 +44,7 @@ class Stage:
     weights: str = "binary"  #: or "float": only activations are binary; or "frozen": all but the 1-bit weights is tuned
     spread: float = 0.0  #: numbers are rounded to steps of this share of their spread; 0: to float16
     parts: dict[str, float] = dataclasses.field(default_factory=dict)  #: share of each batch that a level sees, else 1
+    weigh: dict[str, float] = dataclasses.field(default_factory=dict)  #: losses of levels, where not LEVEL_WEIGHTS
     mixup: float = 0.0  #: alpha of the Beta distribution of mixup's shares; 0 is off
     ema: float = 0.0  #: decay of the moving average of the weights that is kept in the end; 0 is off
     suspects_from: float = 1.0  #: fraction of the epochs after which filtered suspects are used; 1 is never
@@ -76,7 +77,7 @@ def loss_of(logits: dict[str, Tensor], target: Tensor, soft: Tensor | None, stag
             # over their temperature squared, gradients of softened logits have the labels' size
             softened = F.cross_entropy(values / stage.temperature, soft[:seen]) * stage.temperature**2
             loss = (1 - stage.distil) * loss + stage.distil * softened
-        total = total + LEVEL_WEIGHTS.get(level, 0.25) * loss
+        total = total + {**LEVEL_WEIGHTS, **stage.weigh}.get(level, 0.25) * loss
     return total
 
 

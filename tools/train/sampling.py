@@ -13,6 +13,8 @@ from torch import Tensor
 
 from . import data
 
+#: frames at a window's end that `hushed` leaves to the word, but for the last of them
+OPEN, EDGE = 36, 6
 #: (sample numbers, share of an epoch)
 Bucket = tuple[data.Array, float]
 
@@ -28,6 +30,7 @@ class Mix:
     long: float = 0.2
     suspect: float = 0.22
     hard: float = 0.0
+    hushed: float = 0.0  #: of all samples: begin, or end, in digital silence
 
 
 def buckets(
@@ -115,6 +118,19 @@ def augment(
         masked = (position >= first[:, None]) & (position < (first + width)[:, None])
         x = torch.where(masked.unsqueeze(3 - axis), mean, x)
     return torch.clamp(torch.round(x), -127, 127)
+
+
+def hushed(x: Tensor, quiet: Tensor, share: float, random: torch.Generator) -> Tensor:
+    """x [n, frames, bins] of which a share begins and another ends in digital silence, features `quiet` [bins].
+
+    Where a word may be, the window's middle half second, is left alone; files and streams begin so, and a noise that
+    sets in at once is no word."""
+    n, frames, _ = x.shape
+    lengths = torch.rand(2, n, generator=random) * torch.tensor([[frames - OPEN], [EDGE]])
+    lengths = lengths * (torch.rand(2, n, generator=random) < share)
+    position = torch.arange(frames)
+    silent = (position < lengths[0, :, None].floor()) | (position >= frames - lengths[1, :, None].floor())
+    return torch.where(silent[..., None], quiet, x)
 
 
 def mixed(x: Tensor, label: Tensor, classes: int, alpha: float, random: np.random.Generator) -> tuple[Tensor, Tensor]:

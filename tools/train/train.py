@@ -30,7 +30,7 @@ from .measure import accuracies, calibrate, predict
 from .network import Layer, Network, default_config
 from .recipe import Stage, loss_of, make_optimizer, rate_at
 from .rounding import Grids, grids_of, round_for_file, rounded
-from .sampling import Bucket, Mix, augment, buckets, cepstra, draw, mixed
+from .sampling import Bucket, Mix, augment, buckets, cepstra, draw, hushed, mixed
 from .ship import ship
 from .team import Team
 
@@ -68,6 +68,7 @@ class Run:
         self.slack = torch.from_numpy(self.samples.slack).float()
         self.label = torch.from_numpy(self.samples.label).long()
         self.cepstra = cepstra(self.settings.frontend)
+        self.quiet = torch.from_numpy(data.silent_frame(self.settings.frontend)).float()
         self.validation = data.validation_samples(self.settings, cache)
         counts = {name: len(samples) for name, samples in self.validation.items()}
         log.info("%d training samples, validation %s, %d processes", len(self.samples), counts, self.team.size)
@@ -79,6 +80,8 @@ class Run:
         x = augment(self.features[chosen], self.slack[chosen], self.settings.span, random, self.cepstra)
         if self.settings.lead and torch.rand((), generator=random) < 0.25:
             x = x[:, self.settings.lead :]
+        if self.mix.hushed:
+            x = hushed(x, self.quiet, self.mix.hushed, random)
         return x.to(self.device)
 
     def suspects(self, stage: Stage, model: Network) -> data.Array:

@@ -1,0 +1,127 @@
+"""What a stream returns: scores with their place in time."""
+from cpython.bytearray cimport PyByteArray_AsString, PyByteArray_FromStringAndSize
+from libc.string cimport memcpy
+
+import numpy as np
+
+from kwsrt.errors import OptionError
+
+
+cdef class Scores:
+    """The scores of consecutive decisions of one stream. NumPy takes it for the array `values`.
+
+    The decisions lie in one piece of memory, which a Detector reads in place; arrays are made of it when asked for, so
+    that a decision in which nothing is heard costs none.
+
+    Attributes
+    ----------
+    values : float32 (decisions, labels), each row sums to 1; the rows are also what iterating over the object gives.
+    ends : int64 (decisions,), the number of samples pushed since the start (or the last reset) at the end of each
+        decision's window; the window begins `window` samples earlier.
+    loudness : float32 (decisions,), dB: the loudest mel band (of an MFCC front end the mean of the bands) of the newest
+        frames, those that the decision before did not cover, against a full-scale sine.
+    thin : int8 (decisions,), the thinning level that gave the scores, an index into Model.thin_levels; -1 where the
+        gate took the window for silence.
+    window : samples. sample_rate : Hz.
+
+    Raises
+    ------
+    OptionError : of one made by hand: arrays of other shapes, a window or a sample rate below 1.
+    """
+
+    def __init__(self, values, ends, loudness, thin, int32_t window, int32_t sample_rate):
+        values = np.asarray(values, np.float32)
+        if values.ndim != 2 or window < 1 or sample_rate < 1:
+            raise OptionError("scores are (decisions, labels), their window and sample rate are 1 or more")
+        _share_out(self, values.shape[0], values.shape[1], window, sample_rate)
+        for mine, given in zip(_arrays_of(self), (values, ends, loudness, thin)):
+            if mine.shape != np.shape(given):
+                raise OptionError(f"scores of {self.count} decisions, but an array of shape {np.shape(given)}")
+            mine[...] = given
+
+    @property
+    def values(self):
+        return _arrays_of(self)[0]
+
+    @property
+    def ends(self):
+        return _arrays_of(self)[1]
+
+    @property
+    def loudness(self):
+        return _arrays_of(self)[2]
+
+    @property
+    def thin(self):
+        return _arrays_of(self)[3]
+
+    @property
+    def shape(self):
+        """(decisions, labels)."""
+        return self.count, self.labels
+
+    @property
+    def times(self):
+        """float64 (decisions,), `ends` in seconds."""
+        return self.ends / self.sample_rate
+
+    def __len__(self):
+        return self.count
+
+    def __iter__(self):
+        return iter(self.values)
+
+    def __getitem__(self, index):
+        return self.values[index]
+
+    def __array__(self, dtype=None, copy=None):
+        array = np.asarray(self.values, dtype)
+        return array.copy() if copy else array
+
+    def __repr__(self):
+        return f"<kwsrt.Scores: {self.count} decisions, {self.labels} labels>"
+
+    def __reduce__(self):
+        return Scores, (*_arrays_of(self), self.window, self.sample_rate)
+
+
+cdef Scores room_for(Py_ssize_t count, Py_ssize_t labels, int32_t window, int32_t sample_rate):
+    """Scores of so many decisions, not yet made."""
+    cdef Scores scores = Scores.__new__(Scores)
+    _share_out(scores, count, labels, window, sample_rate)
+    return scores
+
+
+cdef Scores first_of(Scores scores, Py_ssize_t count):
+    """A copy of its first decisions."""
+    cdef Scores first = room_for(count, scores.labels, scores.window, scores.sample_rate)
+    memcpy(first.at.ends, scores.at.ends, count * sizeof(int64_t))
+    memcpy(first.at.values, scores.at.values, count * scores.labels * sizeof(float))
+    memcpy(first.at.loudness, scores.at.loudness, count * sizeof(float))
+    memcpy(first.at.thin, scores.at.thin, count)
+    return first
+
+
+cdef _share_out(Scores scores, Py_ssize_t count, Py_ssize_t labels, int32_t window, int32_t sample_rate):
+    cdef Py_ssize_t bytes_each = sizeof(int64_t) + (labels + 1) * sizeof(float) + 1
+    scores._memory = PyByteArray_FromStringAndSize(NULL, count * bytes_each)
+    scores.count, scores.labels, scores.window, scores.sample_rate = count, labels, window, sample_rate
+    scores.at.ends = <int64_t *>PyByteArray_AsString(scores._memory)
+    scores.at.values = <float *>(scores.at.ends + count)
+    scores.at.loudness = scores.at.values + count * labels
+    scores.at.thin = <int8_t *>(scores.at.loudness + count)
+
+
+cdef tuple _arrays_of(Scores scores):
+    """values, ends, loudness and thin as arrays, made once."""
+    cdef Py_ssize_t count = scores.count
+    if scores._arrays is None:
+        values = _array(scores, np.float32, scores.at.values, count * scores.labels).reshape(count, scores.labels)
+        scores._arrays = (values, _array(scores, np.int64, scores.at.ends, count),
+                          _array(scores, np.float32, scores.at.loudness, count),
+                          _array(scores, np.int8, scores.at.thin, count))
+    return scores._arrays
+
+
+cdef _array(Scores scores, dtype, const void *start, Py_ssize_t count):
+    return np.frombuffer(scores._memory, dtype, count, <const char *>start - PyByteArray_AsString(scores._memory))
