@@ -188,9 +188,7 @@ cdef class FrontEnd:
         ------
         AudioError : see check_samples.
         """
-        online = OnlineFrontEnd(self)
-        frames = online.accept(samples)
-        return np.concatenate(frames) if frames else np.empty((0, self.plan.width), np.float32)
+        return OnlineFrontEnd(self).accept(samples)
 
     def quantized(self, samples):
         """The frames of `features` as the int8 values that a network reads: int8 (frames, width)."""
@@ -235,7 +233,7 @@ cdef class OnlineFrontEnd:
         kws_online_reset(&self.state)
 
     def accept(self, samples):
-        """Take a chunk; a list of the frames it completed, each float32 (1, width).
+        """Take a chunk; the frames that it completed, float32 (frames, width).
 
         Raises
         ------
@@ -244,19 +242,20 @@ cdef class OnlineFrontEnd:
         cdef Py_buffer opened
         cdef bint s16 = open_samples(samples, &opened)
         cdef size_t done = 0, n = <size_t>opened.shape[0]
-        cdef float[:, ::1] frame
-        frames = []
+        # Every hop completes at most one frame, and the first frame may be nearly there already.
+        result = np.empty((n // <size_t>self.frontend.plan.options.hop + 2, self.frontend.plan.width), np.float32)
+        cdef float[:, ::1] frames = result
+        cdef Py_ssize_t made = 0
         while done < n:
             if s16:
                 done += self.accept_s16(<const int16_t *>opened.buf + done, n - done)
             else:
                 done += self.accept_f32(<const float *>opened.buf + done, n - done)
             if self.ready():
-                frames.append(np.empty((1, self.frontend.plan.width), np.float32))
-                frame = frames[-1]
-                kws_online_take(&self.state, &frame[0, 0])
+                kws_online_take(&self.state, &frames[made, 0])
+                made += 1
         PyBuffer_Release(&opened)
-        return frames
+        return result[:made]
 
     cdef size_t accept_f32(self, const float *samples, size_t n) noexcept nogil:
         return kws_online_accept_f32(&self.state, samples, n)

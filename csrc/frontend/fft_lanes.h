@@ -52,6 +52,67 @@ INLINE void LANED(butterflies)(const complex_vec x[4], const complex_vec w[4], c
     y[3] = LANED(times)(w[3], (complex_vec){dif_ac.r - dif_bd.i, dif_ac.i + dif_bd.r});
 }
 
+/* Neighbouring samples under the window, two a lane, as complex numbers. */
+INLINE complex_vec LANED(windowed)(const float *samples, const float *window, int32_t at)
+{
+    vec low = LANED(load_real)(samples + at) * LANED(load_real)(window + at);
+    vec high = LANED(load_real)(samples + at + LANES) * LANED(load_real)(window + at + LANES);
+    return (complex_vec){EVEN(low, high), ODD(low, high)};
+}
+
+/* The same, with zeros from `length` on. */
+static __attribute__((noinline)) complex_vec LANED(windowed_end)(const float *samples, const float *window, int32_t at,
+                                                                 int32_t length)
+{
+    float x[2 * LANES] = {0}, w[2 * LANES] = {0};
+    for (int32_t i = 0; at + i < length && i < 2 * LANES; ++i) {
+        x[i] = samples[at + i];
+        w[i] = window[at + i];
+    }
+    return LANED(windowed)(x, w, 0);
+}
+
+/* Lane l of y[0..3], one after the other, for l = 0, 1, 2 ... */
+INLINE void LANED(store_columns)(float *at, const vec y[4])
+{
+    vec even_low = LOW_PAIRS(y[0], y[2]), even_high = HIGH_PAIRS(y[0], y[2]);
+    vec odd_low = LOW_PAIRS(y[1], y[3]), odd_high = HIGH_PAIRS(y[1], y[3]);
+    vec quads[4] = {LOW_PAIRS(even_low, odd_low), HIGH_PAIRS(even_low, odd_low), LOW_PAIRS(even_high, odd_high),
+                    HIGH_PAIRS(even_high, odd_high)}; /* lanes 0, 1, 2, 3, and of eight 4, 5, 6, 7 behind them */
+#if LANES == 8
+    for (int32_t i = 0; i < 4; i += 2) {
+        LANED(store_real)(at + 4 * i, VEC8_SHUFFLE(quads[i], quads[i + 1], 0, 1, 2, 3, 8, 9, 10, 11));
+        LANED(store_real)(at + 16 + 4 * i, VEC8_SHUFFLE(quads[i], quads[i + 1], 4, 5, 6, 7, 12, 13, 14, 15));
+    }
+#else
+    for (int32_t i = 0; i < 4; ++i) {
+        LANED(store_real)(at + 4 * i, quads[i]);
+    }
+#endif
+}
+
+/* The first pass, from the samples, has blocks of one element: neighbouring butterflies differ in their twiddles, and
+ * their outputs lie side by side. `whole`: the window is as long as the transform. */
+INLINE void LANED(first_pass)(int32_t m, const float *table, const float *samples, const float *window, int32_t length,
+                              float *yr, float *yi, const int whole)
+{
+    int32_t q = m / 4;
+    for (int32_t p = 0; p < q; p += LANES) {
+        complex_vec x[4], y[4], twiddles[4];
+        for (int32_t j = 0; j < 4; ++j) {
+            int32_t at = 2 * (p + j * q);
+            x[j] = whole || at + 2 * LANES <= length ? LANED(windowed)(samples, window, at)
+                                                     : LANED(windowed_end)(samples, window, at, length);
+        }
+        for (int32_t j = 1; j < 4; ++j) {
+            twiddles[j] = LANED(load)(table + 2 * (j - 1) * q, table + (2 * (j - 1) + 1) * q, p);
+        }
+        LANED(butterflies)(x, twiddles, y);
+        LANED(store_columns)(yr + 4 * p, (vec[]){y[0].r, y[1].r, y[2].r, y[3].r});
+        LANED(store_columns)(yi + 4 * p, (vec[]){y[0].i, y[1].i, y[2].i, y[3].i});
+    }
+}
+
 /* A pass behind the first: `stride` neighbours, a multiple of LANES, share a twiddle. */
 INLINE void LANED(later_pass)(int32_t length, int32_t stride, const float *w, const float *xr, const float *xi,
                               float *yr, float *yi)
@@ -143,6 +204,10 @@ INLINE void LANED(real_pass)(int32_t m, const float *zr, const float *zi, const 
 }
 
 #undef REVERSED
+#undef EVEN
+#undef ODD
+#undef LOW_PAIRS
+#undef HIGH_PAIRS
 #undef LANES
 #undef vec
 #undef complex_vec

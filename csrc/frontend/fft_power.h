@@ -1,5 +1,5 @@
 /* fft_power.h - kws_fft_power for an instruction set: as wide as WIDEST (4 or 8) lanes where so many values lie side by
- * side, which is all but the first two passes. Included by fft_portable.c and fft_avx2.c, which name it POWER. Bits do not
+ * side or are brought there, which is all but the passes of very short transforms. Included by fft_portable.c and fft_avx2.c, which name it POWER. Bits do not
  * depend on WIDEST.
  */
 #include <string.h>
@@ -14,16 +14,25 @@
 KWS_TARGET_BEGIN("avx2")
 typedef float kws_vec8 __attribute__((vector_size(32)));
 typedef int32_t kws_ivec8 __attribute__((vector_size(32)));
-#define LANES 8
 #if defined(__clang__) || __GNUC__ >= 12
-#define REVERSED(v) __builtin_shufflevector(v, v, 7, 6, 5, 4, 3, 2, 1, 0)
+#define VEC8_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define REVERSED(v) __builtin_shuffle(v, (kws_ivec8){7, 6, 5, 4, 3, 2, 1, 0})
+#define VEC8_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (kws_ivec8){__VA_ARGS__})
 #endif
+#define LANES 8
+#define REVERSED(v) VEC8_SHUFFLE(v, v, 7, 6, 5, 4, 3, 2, 1, 0)
+#define EVEN(a, b) VEC8_SHUFFLE(a, b, 0, 2, 4, 6, 8, 10, 12, 14)
+#define ODD(a, b) VEC8_SHUFFLE(a, b, 1, 3, 5, 7, 9, 11, 13, 15)
+#define LOW_PAIRS(a, b) VEC8_SHUFFLE(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
+#define HIGH_PAIRS(a, b) VEC8_SHUFFLE(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
 #include "fft_lanes.h"
 #endif
 #define LANES 4
 #define REVERSED(v) vec4_reverse(v)
+#define EVEN(a, b) VEC4_SHUFFLE(a, b, 0, 2, 4, 6)
+#define ODD(a, b) VEC4_SHUFFLE(a, b, 1, 3, 5, 7)
+#define LOW_PAIRS(a, b) VEC4_SHUFFLE(a, b, 0, 4, 1, 5)
+#define HIGH_PAIRS(a, b) VEC4_SHUFFLE(a, b, 2, 6, 3, 7)
 #include "fft_lanes.h"
 #if WIDEST == 8
 #define WIDE(name) name##8
@@ -31,77 +40,75 @@ typedef int32_t kws_ivec8 __attribute__((vector_size(32)));
 #define WIDE(name) name##4
 #endif
 
-/* Rows to columns. */
-INLINE void transpose(kws_vec4 *a, kws_vec4 *b, kws_vec4 *c, kws_vec4 *d)
-{
-    kws_vec4 ac_low = VEC4_SHUFFLE(*a, *c, 0, 4, 1, 5), ac_high = VEC4_SHUFFLE(*a, *c, 2, 6, 3, 7);
-    kws_vec4 bd_low = VEC4_SHUFFLE(*b, *d, 0, 4, 1, 5), bd_high = VEC4_SHUFFLE(*b, *d, 2, 6, 3, 7);
-    *a = VEC4_SHUFFLE(ac_low, bd_low, 0, 4, 1, 5);
-    *b = VEC4_SHUFFLE(ac_low, bd_low, 2, 6, 3, 7);
-    *c = VEC4_SHUFFLE(ac_high, bd_high, 0, 4, 1, 5);
-    *d = VEC4_SHUFFLE(ac_high, bd_high, 2, 6, 3, 7);
-}
+#if WIDEST == 8
+/* The second pass has blocks of four: lanes 0 to 3 are one, with its twiddle, and 4 to 7 the next one. */
+#define HALVES(v, i) VEC8_SHUFFLE(v, v, i, i, i, i, i + 1, i + 1, i + 1, i + 1)
 
-/* Eight neighbouring samples under the window as four complex numbers. */
-INLINE complex4 windowed(const float *samples, const float *window, int32_t at)
+INLINE void store_blocks(float *at, const kws_vec8 y[4])
 {
-    kws_vec4 low = load_real4(samples + at) * load_real4(window + at);
-    kws_vec4 high = load_real4(samples + at + 4) * load_real4(window + at + 4);
-    return (complex4){VEC4_SHUFFLE(low, high, 0, 2, 4, 6), VEC4_SHUFFLE(low, high, 1, 3, 5, 7)};
-}
-
-/* The same, with zeros from `length` on. */
-static __attribute__((noinline)) complex4 windowed_end(const float *samples, const float *window, int32_t at,
-                                                       int32_t length)
-{
-    float x[8] = {0}, w[8] = {0};
-    for (int32_t i = 0; at + i < length && i < 8; ++i) {
-        x[i] = samples[at + i];
-        w[i] = window[at + i];
+    for (int32_t half = 0; half < 2; ++half) {
+        store_real8(at + 8 * half, VEC8_SHUFFLE(y[2 * half], y[2 * half + 1], 0, 1, 2, 3, 8, 9, 10, 11));
+        store_real8(at + 16 + 8 * half, VEC8_SHUFFLE(y[2 * half], y[2 * half + 1], 4, 5, 6, 7, 12, 13, 14, 15));
     }
-    return windowed(x, w, 0);
 }
 
-/* The first pass, from the samples, has blocks of one element: four neighbouring butterflies differ in their twiddles, and
- * their outputs lie side by side. `whole`: the window is as long as the transform. */
-INLINE void first_pass(int32_t m, const float *table, const float *samples, const float *window, int32_t length,
-                       float *yr, float *yi, const int whole)
+INLINE void two_blocks(int32_t p, int32_t q, const complex8 twiddles[4], const float *xr, const float *xi, float *yr,
+                       float *yi)
 {
-    int32_t q = m / 4;
-    for (int32_t p = 0; p < q; p += 4) {
-        complex4 x[4], y[4], twiddles[4];
-        for (int32_t j = 0; j < 4; ++j) {
-            int32_t at = 2 * (p + j * q);
-            x[j] = whole || at + 8 <= length ? windowed(samples, window, at)
-                                             : windowed_end(samples, window, at, length);
-        }
+    complex8 x[4], y[4];
+    for (int32_t j = 0; j < 4; ++j) {
+        x[j] = load8(xr, xi, 4 * (p + j * q));
+    }
+    butterflies8(x, twiddles, y);
+    store_blocks(yr + 16 * p, (kws_vec8[]){y[0].r, y[1].r, y[2].r, y[3].r});
+    store_blocks(yi + 16 * p, (kws_vec8[]){y[0].i, y[1].i, y[2].i, y[3].i});
+}
+
+INLINE void second_pass(int32_t length, const float *w, const float *xr, const float *xi, float *yr, float *yi)
+{
+    int32_t q = length / 4;
+    if (q % 8 != 0) {
+        later_pass4(length, 4, w, xr, xi, yr, yi);
+        return;
+    }
+    for (int32_t p = 0; p < q; p += 8) {
+        complex8 all[4], pairs[4][4];
         for (int32_t j = 1; j < 4; ++j) {
-            twiddles[j] = load4(table + 2 * (j - 1) * q, table + (2 * (j - 1) + 1) * q, p);
+            all[j] = load8(w + 2 * (j - 1) * q, w + (2 * (j - 1) + 1) * q, p);
+            pairs[0][j] = (complex8){HALVES(all[j].r, 0), HALVES(all[j].i, 0)};
+            pairs[1][j] = (complex8){HALVES(all[j].r, 2), HALVES(all[j].i, 2)};
+            pairs[2][j] = (complex8){HALVES(all[j].r, 4), HALVES(all[j].i, 4)};
+            pairs[3][j] = (complex8){HALVES(all[j].r, 6), HALVES(all[j].i, 6)};
         }
-        butterflies4(x, twiddles, y);
-        transpose(&y[0].r, &y[1].r, &y[2].r, &y[3].r);
-        transpose(&y[0].i, &y[1].i, &y[2].i, &y[3].i);
-        for (int32_t j = 0; j < 4; ++j) {
-            store4(yr, yi, 4 * p + 4 * j, y[j]);
+        for (int32_t pair = 0; pair < 4; ++pair) {
+            two_blocks(p + 2 * pair, q, pairs[pair], xr, xi, yr, yi);
         }
     }
 }
+#else
+INLINE void second_pass(int32_t length, const float *w, const float *xr, const float *xi, float *yr, float *yi)
+{
+    later_pass4(length, 4, w, xr, xi, yr, yi);
+}
+#endif
 
 void POWER(int32_t n, const float *table, const float *samples, const float *window, int32_t length, float *scratch,
            float *power)
 {
     int32_t m = n / 2, stride = 4;
     float *a = scratch, *b = scratch + n;
-    if (length == n) {
-        first_pass(m, table, samples, window, length, a, a + m, 1);
+    if (m / 4 < WIDEST) {
+        first_pass4(m, table, samples, window, length, a, a + m, 0);
+    } else if (length == n) {
+        WIDE(first_pass)(m, table, samples, window, length, a, a + m, 1);
     } else {
-        first_pass(m, table, samples, window, length, a, a + m, 0);
+        WIDE(first_pass)(m, table, samples, window, length, a, a + m, 0);
     }
     table += 6 * (m / 4);
     int32_t rest = m / 4;
     for (; rest >= 4 && rest != 8; rest /= 4, stride *= 4) {
         if (stride == 4) {
-            later_pass4(rest, stride, table, a, a + m, b, b + m);
+            second_pass(rest, table, a, a + m, b, b + m);
         } else {
             WIDE(later_pass)(rest, stride, table, a, a + m, b, b + m);
         }

@@ -56,18 +56,33 @@ static int32_t triangle_span(const kws_frontend_options *o, int32_t band, int32_
     return count;
 }
 
-/* Triangles are padded with zero weights to whole vectors, the spectrum beyond its end with zeros. Their peak is 1/4, since
- * kws_fft_power gives four times the power. */
-static int32_t whole_vectors(int32_t count)
+/* Bands are summed four at a time. What a group of them has is padded with zero weights to whole vectors of the longest
+ * triangle, the last group with bands of nothing, the spectrum with zeros to where the groups' sums end. Triangles have a
+ * peak of 1/4, since kws_fft_power gives four times the power. */
+enum { GROUP = 4 };
+
+static int32_t groups_of(const kws_frontend_options *o) { return (o->bins + GROUP - 1) / GROUP; }
+
+/* Bins that a group reads of each of its bands, from first[band] on. */
+static int32_t group_span(const kws_frontend_options *o, int32_t group, int32_t first[GROUP])
 {
-    return (count + 3) / 4 * 4;
+    int32_t longest = 0;
+    for (int32_t i = 0; i < GROUP; ++i) {
+        int32_t band = GROUP * group + i, count = 0;
+        first[i] = 0;
+        if (band < o->bins) {
+            count = triangle_span(o, band, &first[i]);
+        }
+        longest = count > longest ? count : longest;
+    }
+    return (longest + 3) / 4 * 4;
 }
 
 static int32_t triangles_size(const kws_frontend_options *o)
 {
-    int32_t total = 0, first;
-    for (int32_t band = 0; band < o->bins; ++band) {
-        total += whole_vectors(triangle_span(o, band, &first));
+    int32_t total = 0, first[GROUP];
+    for (int32_t group = 0; group < groups_of(o); ++group) {
+        total += GROUP * group_span(o, group, first);
     }
     return total;
 }
@@ -94,7 +109,8 @@ kws_status kws_frontend_check(const kws_frontend_options *o)
 size_t kws_frontend_buffer_size(const kws_frontend_options *o)
 {
     return aligned(sizeof(float) * (size_t)o->window) + aligned(sizeof(float) * (size_t)kws_fft_table_size(o->n_fft)) +
-           2 * aligned(sizeof(int32_t) * (size_t)o->bins) + aligned(sizeof(float) * (size_t)triangles_size(o)) +
+           aligned(sizeof(int32_t) * (size_t)(GROUP * groups_of(o))) + aligned(sizeof(int32_t) * (size_t)groups_of(o)) +
+           aligned(sizeof(float) * (size_t)triangles_size(o)) +
            aligned(sizeof(float) * (size_t)(o->n_mfcc * o->bins));
 }
 
@@ -105,18 +121,28 @@ static void *take(char **cursor, size_t bytes)
     return start;
 }
 
-static void init_triangles(const kws_frontend_options *o, int32_t *first_bin, int32_t *bin_count, float *triangles)
+/* The weights in the order of their use: four bins of each band of a group, then the next four. Returns the bins that the
+ * spectrum has to have. */
+static int32_t init_triangles(const kws_frontend_options *o, int32_t *first_bin, int32_t *bin_count, float *triangles)
 {
-    for (int32_t band = 0; band < o->bins; ++band) {
-        triangle t = triangle_of(o, band);
-        int32_t inside = triangle_span(o, band, &first_bin[band]);
-        bin_count[band] = whole_vectors(inside);
-        for (int32_t i = 0; i < bin_count[band]; ++i) {
-            double hz = bin_hz(o, first_bin[band] + i);
-            double rising = (hz - t.left) / (t.centre - t.left), falling = (t.right - hz) / (t.right - t.centre);
-            *triangles++ = i < inside ? (float)(0.25 * (rising < falling ? rising : falling)) : 0.0f;
+    int32_t end = o->n_fft / 2 + 1;
+    for (int32_t group = 0; group < groups_of(o); ++group, first_bin += GROUP) {
+        int32_t count = group_span(o, group, first_bin);
+        *bin_count++ = count;
+        for (int32_t i = 0; i < GROUP; ++i) {
+            int32_t band = GROUP * group + i, first, inside = band < o->bins ? triangle_span(o, band, &first) : 0;
+            triangle t = triangle_of(o, band);
+            for (int32_t k = 0; k < count; ++k) {
+                double hz = bin_hz(o, first_bin[i] + k);
+                double rising = (hz - t.left) / (t.centre - t.left), falling = (t.right - hz) / (t.right - t.centre);
+                triangles[k / 4 * 4 * GROUP + 4 * i + k % 4] =
+                    k < inside ? (float)(0.25 * (rising < falling ? rising : falling)) : 0.0f;
+            }
+            end = first_bin[i] + count > end ? first_bin[i] + count : end;
         }
+        triangles += GROUP * count;
     }
+    return end;
 }
 
 static double square_root(double x)
@@ -141,8 +167,8 @@ void kws_frontend_init(kws_frontend *frontend, const kws_frontend_options *optio
     char *cursor = buffer;
     float *window = take(&cursor, sizeof(float) * (size_t)o.window);
     float *fft = take(&cursor, sizeof(float) * (size_t)kws_fft_table_size(o.n_fft));
-    int32_t *first_bin = take(&cursor, sizeof(int32_t) * (size_t)o.bins);
-    int32_t *bin_count = take(&cursor, sizeof(int32_t) * (size_t)o.bins);
+    int32_t *first_bin = take(&cursor, sizeof(int32_t) * (size_t)(GROUP * groups_of(&o)));
+    int32_t *bin_count = take(&cursor, sizeof(int32_t) * (size_t)groups_of(&o));
     float *triangles = take(&cursor, sizeof(float) * (size_t)triangles_size(&o));
     float *dct = take(&cursor, sizeof(float) * (size_t)(o.n_mfcc * o.bins));
 
@@ -150,10 +176,11 @@ void kws_frontend_init(kws_frontend *frontend, const kws_frontend_options *optio
         window[i] = (float)(0.5 - 0.5 * kws_cos_turns((uint64_t)i, (uint64_t)o.window));
     }
     kws_fft_init(o.n_fft, fft);
-    init_triangles(&o, first_bin, bin_count, triangles);
+    int32_t spectrum = init_triangles(&o, first_bin, bin_count, triangles);
     init_dct(&o, dct);
     *frontend = (kws_frontend){.options = o,
                                .width = o.n_mfcc > 0 ? o.n_mfcc : o.bins,
+                               .spectrum = spectrum,
                                .inverse_step = 1.0f / o.step,
                                .power = kws_fft_select(portable),
                                .window = window,
@@ -165,20 +192,16 @@ void kws_frontend_init(kws_frontend *frontend, const kws_frontend_options *optio
 }
 
 /* Scratch of one frame: the transform's arrays, the padded power spectrum, the log energies. */
-static int32_t power_size(const kws_frontend_options *o)
+static size_t scratch_floats(const kws_frontend *frontend)
 {
-    return o->n_fft / 2 + 1 + 3;
-}
-
-static size_t scratch_floats(const kws_frontend_options *o)
-{
-    return (size_t)kws_fft_scratch_size(o->n_fft) + (size_t)power_size(o) + (size_t)o->bins;
+    const kws_frontend_options *o = &frontend->options;
+    return (size_t)kws_fft_scratch_size(o->n_fft) + (size_t)frontend->spectrum + (size_t)o->bins;
 }
 
 size_t kws_online_buffer_size(const kws_frontend *frontend)
 {
     return aligned(sizeof(float) * (size_t)frontend->options.window) +
-           aligned(sizeof(float) * scratch_floats(&frontend->options));
+           aligned(sizeof(float) * scratch_floats(frontend));
 }
 
 void kws_online_init(kws_online *online, const kws_frontend *frontend, void *buffer)
@@ -186,8 +209,8 @@ void kws_online_init(kws_online *online, const kws_frontend *frontend, void *buf
     char *cursor = buffer;
     online->frontend = frontend;
     online->samples = take(&cursor, sizeof(float) * (size_t)frontend->options.window);
-    online->scratch = take(&cursor, sizeof(float) * scratch_floats(&frontend->options));
-    memset(online->scratch, 0, sizeof(float) * scratch_floats(&frontend->options));
+    online->scratch = take(&cursor, sizeof(float) * scratch_floats(frontend));
+    memset(online->scratch, 0, sizeof(float) * scratch_floats(frontend));
     kws_online_reset(online);
 }
 
@@ -234,50 +257,37 @@ int32_t kws_online_ready(const kws_online *online)
     return online->filled == online->frontend->options.window;
 }
 
-enum { BANDS_AT_ONCE = 4 }; /* their sums do not wait for each other */
-
-/* 10 log10(max(sum over the triangle, floor)) for every band. Lane j adds the bins j, j + 4, j + 8 ... of the triangle; then
- * (lane 0 + lane 2) + (lane 1 + lane 3). */
-static inline __attribute__((always_inline)) const float *add_bands(const kws_frontend *frontend, const float *power,
-                                                                   int32_t band, const int32_t bands,
-                                                                   const float *weights, float *energies)
+/* max(sum over the triangle, floor) of a group's bands. Lane j adds the bins j, j + 4, j + 8 ... of the triangle; then
+ * (lane 0 + lane 2) + (lane 1 + lane 3). The four sums do not wait for each other. */
+static inline kws_vec4 group_energies(const float *power, const int32_t *first_bin, size_t count, const float *weights,
+                                      kws_vec4 floor)
 {
-    const int32_t *counts = frontend->bin_count + band;
-    const float *bin[BANDS_AT_ONCE], *weight[BANDS_AT_ONCE];
-    kws_vec4 sums[BANDS_AT_ONCE];
-    int32_t common = counts[0];
-    for (int32_t b = 0; b < bands; ++b) {
-        bin[b] = power + frontend->first_bin[band + b];
-        weight[b] = weights;
-        weights += counts[b];
-        sums[b] = vec4_splat(0.0f);
-        common = counts[b] < common ? counts[b] : common;
+    const float *a = power + first_bin[0], *b = power + first_bin[1], *c = power + first_bin[2], *d = power + first_bin[3];
+    kws_vec4 sum_a = vec4_splat(0.0f), sum_b = sum_a, sum_c = sum_a, sum_d = sum_a;
+    for (size_t k = 0; k < count; k += 4, weights += 4 * GROUP) {
+        sum_a += vec4_load(weights) * vec4_load(a + k);
+        sum_b += vec4_load(weights + 4) * vec4_load(b + k);
+        sum_c += vec4_load(weights + 8) * vec4_load(c + k);
+        sum_d += vec4_load(weights + 12) * vec4_load(d + k);
     }
-    for (int32_t i = 0; i < common; i += 4) {
-        for (int32_t b = 0; b < bands; ++b) {
-            sums[b] += vec4_load(weight[b] + i) * vec4_load(bin[b] + i);
-        }
-    }
-    for (int32_t b = 0; b < bands; ++b) {
-        for (int32_t i = common; i < counts[b]; i += 4) {
-            sums[b] += vec4_load(weight[b] + i) * vec4_load(bin[b] + i);
-        }
-        kws_vec4 pairs = sums[b] + VEC4_SHUFFLE(sums[b], sums[b], 2, 3, 0, 1);
-        float sum = pairs[0] + pairs[1];
-        energies[band + b] = sum > frontend->options.floor ? sum : frontend->options.floor;
-    }
-    return weights;
+    kws_vec4 ab = VEC4_SHUFFLE(sum_a, sum_b, 0, 1, 4, 5) + VEC4_SHUFFLE(sum_a, sum_b, 2, 3, 6, 7);
+    kws_vec4 cd = VEC4_SHUFFLE(sum_c, sum_d, 0, 1, 4, 5) + VEC4_SHUFFLE(sum_c, sum_d, 2, 3, 6, 7);
+    kws_vec4 sums = VEC4_SHUFFLE(ab, cd, 0, 2, 4, 6) + VEC4_SHUFFLE(ab, cd, 1, 3, 5, 7);
+    kws_ivec4 above = sums > floor;
+    return (kws_vec4)((above & (kws_ivec4)sums) | (~above & (kws_ivec4)floor));
 }
 
+/* 10 log10 of every band's energy. */
 static void log_mel(const kws_frontend *frontend, const float *power, float *energies)
 {
     const float *weights = frontend->triangles;
-    int32_t band = 0, bands = frontend->options.bins;
-    for (; band + BANDS_AT_ONCE <= bands; band += BANDS_AT_ONCE) {
-        weights = add_bands(frontend, power, band, BANDS_AT_ONCE, weights, energies);
-    }
-    for (; band < bands; ++band) {
-        weights = add_bands(frontend, power, band, 1, weights, energies);
+    const kws_vec4 floor = vec4_splat(frontend->options.floor);
+    int32_t bands = frontend->options.bins;
+    for (int32_t band = 0, group = 0; band < bands; band += GROUP, ++group) {
+        size_t count = (size_t)frontend->bin_count[group];
+        kws_vec4 sums = group_energies(power, frontend->first_bin + band, count, weights, floor);
+        memcpy(energies + band, &sums, sizeof(float) * (size_t)(bands - band < GROUP ? bands - band : GROUP));
+        weights += GROUP * count;
     }
     kws_decibels(energies, bands);
 }
@@ -307,7 +317,7 @@ void kws_online_take(kws_online *online, float *frame)
 {
     const kws_frontend *frontend = online->frontend;
     const kws_frontend_options *o = &frontend->options;
-    float *power = online->scratch + kws_fft_scratch_size(o->n_fft), *energies = power + power_size(o);
+    float *power = online->scratch + kws_fft_scratch_size(o->n_fft), *energies = power + frontend->spectrum;
     frontend->power(o->n_fft, frontend->fft, online->samples, frontend->window, o->window, online->scratch, power);
     if (o->n_mfcc > 0) {
         log_mel(frontend, power, energies);

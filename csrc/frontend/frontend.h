@@ -36,9 +36,10 @@ typedef struct {
     float inverse_step;
     kws_fft_function power;
     const float *window, *fft;  /* [window], twiddles */
-    const int32_t *first_bin;   /* [bins] first FFT bin of each triangle */
-    const int32_t *bin_count;   /* [bins] multiples of four, the last weights zero */
-    const float *triangles;     /* the weights of all triangles, one after the other */
+    int32_t spectrum;           /* bins of the power spectrum, with the zeros behind it */
+    const int32_t *first_bin;   /* [bins, to a multiple of four] first FFT bin of each triangle */
+    const int32_t *bin_count;   /* [bins / 4] of the longest of four triangles, a multiple of four */
+    const float *triangles;     /* their weights, in the order of their use */
     const float *dct;           /* [n_mfcc][bins] */
 } kws_frontend;
 

@@ -13,7 +13,8 @@
  *     VINSERTI128 ymm, m128  4, 2 (no shuffle port)     1, 2
  *     (Agner Fog's and uops.info's tables)
  *
- * A tile is 2 rows x 4 blocks of 16 outputs: 8 counters, 4 tables, 2 nibble registers and the mask: 15 of 16 registers.
+ * A tile is 2 rows x 4 blocks of 16 outputs: 8 counters, 4 tables, 2 nibble registers and the mask: 15 of 16 registers;
+ * of a single row, as one new step of a causal network is, 8 blocks, which share the loading of its tables.
  *
  * Overflow: a lookup is at most 12; a byte counter takes 20, 240, between widenings: 10 pairs = 160 inputs.
  */
@@ -24,11 +25,14 @@
 #include "declare.h"
 #include "target.h"
 
-enum { PAIRS_BETWEEN_WIDENINGS = 10 };
+enum { PAIRS_BETWEEN_WIDENINGS = 10, MOST_ROWS = 2, MOST_BLOCKS = 8 };
 
 #define INLINE static inline __attribute__((always_inline))
 
 KWS_TARGET_BEGIN("avx2")
+
+/* Has gcc hold a value in one register: it would load weights twice, and copy counters through the stack. */
+#define IN_REGISTER(value) __asm__("" : "+x"(value))
 
 /* The table rows of two codes, one a half. */
 INLINE __m256i two_rows(const uint8_t (*table)[16], uint8_t first, uint8_t second)
@@ -39,7 +43,7 @@ INLINE __m256i two_rows(const uint8_t (*table)[16], uint8_t first, uint8_t secon
 
 INLINE void count_chunk(const uint8_t (*table)[16], const uint8_t *codes, int32_t code_stride, const uint8_t *weights,
                         int32_t block_stride, int32_t pairs, const int32_t rows, const int32_t blocks,
-                        __m256i counter[2][4])
+                        __m256i counter[MOST_ROWS][MOST_BLOCKS])
 {
     const __m256i nibble = _mm256_set1_epi8(15);
     for (int32_t r = 0; r < rows; ++r) {
@@ -56,17 +60,19 @@ INLINE void count_chunk(const uint8_t (*table)[16], const uint8_t *codes, int32_
         }
         for (int32_t b = 0; b < blocks; ++b) {
             __m256i w = _mm256_loadu_si256((const __m256i *)(weights + b * block_stride + 32 * i));
+            IN_REGISTER(w);
             __m256i low = _mm256_and_si256(w, nibble), high = _mm256_and_si256(_mm256_srli_epi16(w, 4), nibble);
             for (int32_t r = 0; r < rows; ++r) {
                 counter[r][b] = _mm256_add_epi8(counter[r][b], _mm256_shuffle_epi8(first[r], low));
                 counter[r][b] = _mm256_add_epi8(counter[r][b], _mm256_shuffle_epi8(second[r], high));
+                IN_REGISTER(counter[r][b]);
             }
         }
     }
 }
 
 /* sums[r][b][0..15] = what they were, or `all` at first, - 2 * (low half + high half of the counters). */
-INLINE void widen(__m256i counter[2][4], const int32_t rows, const int32_t blocks, const int32_t at_first, __m256i all,
+INLINE void widen(__m256i counter[MOST_ROWS][MOST_BLOCKS], const int32_t rows, const int32_t blocks, const int32_t at_first, __m256i all,
                   int16_t *sums, int32_t padded)
 {
     for (int32_t r = 0; r < rows; ++r) {
@@ -87,7 +93,7 @@ INLINE void tile(const kws_bgemm_args *args, const uint8_t *codes, int32_t block
     int32_t bytes = kws_weight_bytes(args->inputs), padded = kws_padded_outputs(args->outputs), pairs = bytes / 2;
     const uint8_t *weights = args->weights + block * bytes * 16;
     const __m256i all = _mm256_set1_epi16((int16_t)((args->planes == 2 ? 3 : 1) * args->inputs));
-    __m256i counter[2][4];
+    __m256i counter[MOST_ROWS][MOST_BLOCKS];
     int32_t count = pairs < PAIRS_BETWEEN_WIDENINGS ? pairs : PAIRS_BETWEEN_WIDENINGS;
     sums += 16 * block;
     count_chunk(table, codes, 2 * bytes, weights, 16 * bytes, count, rows, blocks, counter);
@@ -102,6 +108,11 @@ INLINE void tile(const kws_bgemm_args *args, const uint8_t *codes, int32_t block
 INLINE void row_tile(const kws_bgemm_args *args, const uint8_t *codes, const int32_t rows, int16_t *sums)
 {
     int32_t blocks = kws_padded_outputs(args->outputs) / 16, block = 0;
+    if (rows == 1) {
+        for (; block + 8 <= blocks; block += 8) {
+            tile(args, codes, block, 1, 8, sums);
+        }
+    }
     for (; block + 4 <= blocks; block += 4) {
         tile(args, codes, block, rows, 4, sums);
     }

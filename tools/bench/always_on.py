@@ -50,7 +50,7 @@ def float_listens(model: kwsrt.Model, infer: Callable[[], object], features: NDA
         for at in range(0, len(samples), CHUNK):
             new = online.accept(samples[at:at + CHUNK])
             if len(new):
-                window = np.concatenate([window, *new])[-frames:]
+                window = np.concatenate([window, new])[-frames:]
                 features[0] = window
                 infer()
         return window
