@@ -11,6 +11,7 @@ it anew (but for rows of the first layers, which Kept keeps). A causal one has m
 that are not padded in time: what it computed of a step, four frames, stays as it is, and a decision computes the steps
 that are new. Without a past, of a clip or of a stream that begins, memories find nothing where it would be.
 """
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdlib cimport calloc, free
 from libc.stdint cimport int16_t, uint8_t
 from libc.string cimport memmove, memset
@@ -31,6 +32,8 @@ import numpy as np
 
 from kwsrt.errors import OptionError, ThinError
 from kwsrt.layers import PackedWeights
+
+INT8, FLOAT32 = np.dtype(np.int8), np.dtype(np.float32)
 
 # Both convolutions of the family.
 cdef enum:
@@ -218,19 +221,26 @@ cdef class Network:
         """
         cdef int32_t level = self.level_index(thin)
         features = np.ascontiguousarray(features)
-        if features.dtype != np.int8 or features.shape[1:] != (self.frames, self.bins):
+        if features.ndim != 3 or features.dtype != INT8 or features.shape[1:] != (self.frames, self.bins):
             raise OptionError(f"expected int8 features of shape (windows, {self.frames}, {self.bins}), "
                               f"got {features.dtype} {features.shape}")
-        cdef const int8_t[:, :, ::1] q = features
+        scores = np.empty((len(features), self.classes), FLOAT32)
         cdef tuple memory = self._spare.pop() if self._spare else (self.workspace(), self.kept())
         cdef Workspace work = memory[0]
         cdef Kept kept = memory[1]
-        scores = np.empty((q.shape[0], self.classes), np.float32)
-        cdef float[:, ::1] out = scores
-        cdef Py_ssize_t i, count = q.shape[0]
+        cdef Py_buffer windows, out
+        cdef const int8_t *q
+        cdef float *row
+        PyObject_GetBuffer(features, &windows, PyBUF_SIMPLE)
+        PyObject_GetBuffer(scores, &out, PyBUF_WRITABLE)
+        q, row = <const int8_t *>windows.buf, <float *>out.buf
         with nogil:
-            for i in range(count):
-                self.infer(level, &q[i, 0, 0], &kept.past, &work.buffers, &out[i, 0])
+            for _ in range(windows.len // (self.frames * self.bins)):
+                self.infer(level, q, &kept.past, &work.buffers, row)
+                q += self.frames * self.bins
+                row += self.classes
+        PyBuffer_Release(&windows)
+        PyBuffer_Release(&out)
         self._spare.append(memory)
         return scores
 
