@@ -141,10 +141,10 @@ def test_sums_of_any_number_of_rows(rows, planes):
 
 @PLANES
 @pytest.mark.parametrize("inputs", [1, 15, 16, 17, 80, 160, 161, 600, 4096, 8191, 8192])
-@pytest.mark.parametrize("weight", [-1, 1])
-def test_largest_sums(inputs, weight, planes):
-    # Every lookup, counter and 16-bit sum at its largest and smallest value.
-    signs = np.full((33, inputs), weight, np.int8)
+@pytest.mark.parametrize(("weight", "outputs"), [(-1, 33), (1, 33), (-1, 129), (1, 129)])
+def test_largest_sums(inputs, weight, outputs, planes):
+    # Every lookup, popcount, counter and 16-bit sum at its largest and smallest value.
+    signs = np.full((outputs, inputs), weight, np.int8)
     signs[16] *= -1
     highest = VALUES[planes].max()
     q = np.stack([np.full(inputs, value, np.int8) for value in [*VALUES[planes], highest, -highest, highest]])

@@ -1,29 +1,36 @@
-/* bgemm_neon.c - the binary product by table lookup, for every aarch64.
+/* bgemm_neon.c - the binary product for every aarch64: by popcount for a single row, by table lookup for several.
  *
- * One register holds 16 outputs x 8 inputs of weights. Four inputs of one row, both planes, select a row of the
+ * One register holds 16 outputs x 8 inputs of weights. A row alone, as one new step of a causal network is, counts bits, each
+ * byte a counter of its own output:
+ *
+ *     for each weight byte: for each plane: counter[plane] += CNT(w ^ the row's 8 inputs of that plane)
+ *
+ * which is 6 operations for 16 x 8 x 2 bits. Of several rows, four inputs of each, both planes, select a row of the
  * mismatch table; TBL then looks up 16 outputs at once:
  *
  *     for each weight byte: low = w & 15, high = w >> 4                     (shared by the rows of a tile)
  *         for each row:     counter += TBL(table[code of inputs 0..3], low)
  *                           counter += TBL(table[code of inputs 4..7], high)
  *
- * That is 4 operations for 16 x 8 x 2 bits and 0.5 for the nibbles (4 rows), where popcount needs 6 (EOR, CNT, ADD a plane).
+ * That is 4 operations, and 0.5 for the nibbles with 4 rows; with one row 2, as many as by popcount, and the loads of its
+ * table rows besides.
  *
  *     instruction      A53 latency, issue     A55          A72
+ *     EOR, CNT, ADD    6, 1 a cycle           4, 1         3, 2
  *     TBL (1 reg)      6, 1 a cycle           4, 1         6, 1 in 1.5 cycles
- *     ADD 16b          6, 1 a cycle           4, 1         3, 2
  *     LDR q            4, 1 a cycle           3, 1         5, 1
  *     (llvm 14's scheduling models; models, not measurements. tools/bench/README.md has what they make of each variant)
  *
- * Tiles, by instructions for 8 inputs x 16 outputs x 1 row (four are the lookups and adds):
+ * Tiles, by instructions for 8 inputs x 16 outputs x 1 row:
  *
- *     4 rows x 4 blocks of 16 outputs    6.1    16 counters, 2 tables, 8 nibble registers; a table serves 64 outputs
- *     8 rows x 2 blocks                  6.7    for layers of 32 outputs, whose patches are many rows
- *     1 row x 8 blocks                   8.3    for one new step of a causal network: all shared is a table for 128 outputs
- *     1 row x 4 blocks                   9.0
+ *     4 rows x 4 blocks of 16 outputs    6.1    lookups: 16 counters, 2 tables, 8 nibble registers; a table serves 64 outputs
+ *     8 rows x 2 blocks                  6.7    lookups: for layers of 32 outputs, whose patches are many rows
+ *     1 row x 8 blocks                   7.3    popcount: 16 counters, 4 pieces of the row, which serve 128 outputs
+ *     1 row x 4 blocks                   9.0    lookups: what is left of a row
  *
- * Overflow: a lookup is at most 12 (4 inputs x (2 + 1)); a byte counter takes 20 lookups, 240, between widenings:
- * 10 weight bytes = 80 inputs. The 16-bit sums hold 2 * 3 * KWS_MAX_INPUTS / 2 = 24,576 mismatches.
+ * Overflow: a lookup is at most 12 (4 inputs x (2 + 1)); a byte counter takes 20 lookups, 240, between widenings: 10 weight
+ * bytes = 80 inputs. A popcount is at most 8: 30 bytes, 240. The 16-bit sums hold 2 * 3 * KWS_MAX_INPUTS / 2 = 24,576
+ * mismatches.
  */
 #if defined(__aarch64__)
 #include <arm_neon.h>
@@ -35,7 +42,7 @@
 #pragma GCC optimize("no-schedule-insns,no-tree-ter")
 #endif
 
-enum { BYTES_BETWEEN_WIDENINGS = 10, MOST_ROWS = 8, MOST_BLOCKS = 8 };
+enum { LOOKUP_BYTES = 10, POPCOUNT_BYTES = 30, MOST_ROWS = 8, MOST_BLOCKS = 4, POPCOUNT_BLOCKS = 8 };
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -98,8 +105,8 @@ INLINE void count_chunk(const tile_place *at, int32_t bytes, const int32_t rows,
     }
 }
 
-/* The two tiles that take almost all of the time, scheduled by hand: on cores that issue in order a lookup's add must not
- * follow at once, and compilers either wait there or spill.
+/* The two tiles that take almost all of the time, scheduled by hand: on cores that issue in order an add must not follow
+ * the lookup or popcount at once, and compilers either wait there or spill.
  *
  * 4 rows x 4 blocks. v0-v15 counters (row r, block b: 4r + b), v16-v19 low and v20-v23 high nibbles of the blocks,
  * v24-v26 table rows in turns, v27-v30 lookups in flight, v31 the nibble mask. A step is a lookup and the add of the
@@ -147,9 +154,9 @@ INLINE void count_4_rows_4_blocks(const tile_place *place, int64_t bytes, uint8x
         HIGH(20, 16) HIGH(21, 17) HIGH(22, 18) HIGH(23, 19) LOW(16, 16) LOW(17, 17) LOW(18, 18) LOW(19, 19)
         "b.ne 1b\n"
         COUNT(13, 28) COUNT(14, 29) COUNT(15, 30)
-        STORE(0, 0) STORE(1, 16) STORE(2, 32) STORE(3, 48) STORE(4, 128) STORE(5, 144) STORE(6, 160) STORE(7, 176)
-        STORE(8, 256) STORE(9, 272) STORE(10, 288) STORE(11, 304) STORE(12, 384) STORE(13, 400) STORE(14, 416)
-        STORE(15, 432)
+        STORE(0, 0) STORE(1, 16) STORE(2, 32) STORE(3, 48) STORE(4, 64) STORE(5, 80) STORE(6, 96) STORE(7, 112)
+        STORE(8, 128) STORE(9, 144) STORE(10, 160) STORE(11, 176) STORE(12, 192) STORE(13, 208) STORE(14, 224)
+        STORE(15, 240)
         : [bytes] "+r"(bytes), [at] "+r"(at), [at0] "+r"(at0), [at1] "+r"(at1), [one] "+r"(one)
         : [table] "r"(place->table), [counters] "r"(counter), [weights0] "r"(w), [weights1] "r"(w + place->block_stride),
           [weights2] "r"(w + 2 * place->block_stride), [weights3] "r"(w + 3 * place->block_stride), [codes0] "r"(c),
@@ -160,45 +167,51 @@ INLINE void count_4_rows_4_blocks(const tile_place *place, int64_t bytes, uint8x
           "v29", "v30", "v31");
 }
 
-/* 1 row x 8 blocks. v0-v7 counters, v8-v15 the blocks' weights of this byte or, once used, of the next; their nibbles in
- * v16, v18 and v17, v19 in turns, lookups in v20, v22 and v21, v23, their sums in v26 and v27; v24 and v25 the table rows,
- * v31 the nibble mask. For each block: the nibbles of the next block, both lookups, the sum of the lookups of the block
- * before, and the count of the sum of three blocks before. */
-#define SUM(s, t0, t1) "add v" #s ".16b, v" #t0 ".16b, v" #t1 ".16b\n"
-#define BLOCK(low, high, t0, t1, next_low, next_high, next, u0, u1, sum, counted, load)                                \
-    LOW(next_low, next) HIGH(next_high, next) LOOKUP(t0, 24, low) COUNT(counted, sum) load LOOKUP(t1, 25, high)        \
-    SUM(sum, u0, u1)
+/* 1 row x 8 blocks, two weight bytes at a time. v0-v7 counters of plane 1, v8-v15 of plane 2; v24-v27 the row's 8 inputs of
+ * planes 1 and 2 for the first byte and for the second; v16-v19 and v20-v23, in turns, weights of a pair of blocks (first
+ * byte and second, first byte and second), where what differs from plane 2 takes their place, what differs from plane 1
+ * goes to v28-v31. A pair's counts of the second byte are added while the next pair's weights are compared. The last
+ * pass loads weights of the first pair that lie behind this chunk, in the block after it, and uses them not. */
+#define DIFFER(to, w, inputs) "eor v" #to ".16b, v" #w ".16b, v" #inputs ".16b\n"
+#define ONES(v) "cnt v" #v ".16b, v" #v ".16b\n"
+#define FETCH(to, block, byte) "ldr q" #to ", [%[weights" #block "], %[at" #byte "]]\n"
+#define INPUTS "ld4r {v24.16b, v25.16b, v26.16b, v27.16b}, [%[inputs]], #4\n"
+#define PAIR(a0, a1, b0, b1, next_a0, next_a1, next_b0, next_b1, next_a, next_b, one_a, one_b, two_a, two_b, before_a,  \
+             before_b, before_two_a, before_two_b, at, inputs)                                                         \
+    DIFFER(28, a0, 24) DIFFER(29, b0, 24) COUNT(before_a, 30) COUNT(before_b, 31) DIFFER(30, a1, 26)                    \
+    DIFFER(31, b1, 26) COUNT(before_two_a, next_a1) COUNT(before_two_b, next_b1) at DIFFER(a0, a0, 25)                  \
+    FETCH(next_a0, next_a, 0) DIFFER(b0, b0, 25) FETCH(next_a1, next_a, 1) DIFFER(a1, a1, 27)                          \
+    FETCH(next_b0, next_b, 0) DIFFER(b1, b1, 27) FETCH(next_b1, next_b, 1) inputs                                      \
+    ONES(28) ONES(29) ONES(a0) ONES(b0) ONES(30) ONES(31) ONES(a1) ONES(b1)                                            \
+    COUNT(one_a, 28) COUNT(one_b, 29) COUNT(two_a, a0) COUNT(two_b, b0)
 
-INLINE void count_1_row_8_blocks(const tile_place *place, int64_t bytes, uint8x16_t counter[MOST_ROWS][MOST_BLOCKS])
+INLINE void count_1_row_8_blocks(const uint8_t *inputs, const uint8_t *weights, int64_t stride, int64_t bytes,
+                                 uint8x16_t counter[2][POPCOUNT_BLOCKS])
 {
-    const uint8_t *w = place->weights;
-    int64_t stride = place->block_stride, at = 0, at0 = 0, at1 = 1, one = 1;
+    int64_t at0 = 0, at1 = 16;
     __asm__ volatile(
-        ZERO(0) ZERO(1) ZERO(2) ZERO(3) ZERO(4) ZERO(5) ZERO(6) ZERO(7) ZERO(21) ZERO(23) ZERO(26) ZERO(27) "movi v31.16b, #15\n"
-        CODE("w9", 0, 0) CODE("w10", 0, 1) WEIGHTS(8, 0) WEIGHTS(9, 1) WEIGHTS(10, 2) WEIGHTS(11, 3) WEIGHTS(12, 4)
-        WEIGHTS(13, 5) WEIGHTS(14, 6) WEIGHTS(15, 7) TABLE(24, "w9") TABLE(25, "w10") LOW(16, 8) HIGH(18, 8)
+        ZERO(0) ZERO(1) ZERO(2) ZERO(3) ZERO(4) ZERO(5) ZERO(6) ZERO(7) ZERO(8) ZERO(9) ZERO(10) ZERO(11) ZERO(12)
+        ZERO(13) ZERO(14) ZERO(15) ZERO(21) ZERO(23) ZERO(30) ZERO(31)
+        INPUTS FETCH(16, 0, 0) FETCH(17, 0, 1) FETCH(18, 1, 0) FETCH(19, 1, 1)
         "1:\n"
-        BLOCK(16, 18, 20, 22, 17, 19, 9, 21, 23, 26, 5,
-              "subs %[bytes], %[bytes], #1\n csel %[one], %[one], xzr, ne\n add %[at], %[at], %[one], lsl #4\n")
-        BLOCK(17, 19, 21, 23, 16, 18, 10, 20, 22, 27, 6,
-              "add %[at0], %[at0], %[one], lsl #1\n add %[at1], %[at1], %[one], lsl #1\n" WEIGHTS(8, 0))
-        BLOCK(16, 18, 20, 22, 17, 19, 11, 21, 23, 26, 7, CODE("w9", 0, 0) WEIGHTS(9, 1))
-        BLOCK(17, 19, 21, 23, 16, 18, 12, 20, 22, 27, 0, CODE("w10", 0, 1) WEIGHTS(10, 2))
-        BLOCK(16, 18, 20, 22, 17, 19, 13, 21, 23, 26, 1, WEIGHTS(11, 3))
-        BLOCK(17, 19, 21, 23, 16, 18, 14, 20, 22, 27, 2, WEIGHTS(12, 4))
-        BLOCK(16, 18, 20, 22, 17, 19, 15, 21, 23, 26, 3, WEIGHTS(13, 5))
-        BLOCK(17, 19, 21, 23, 16, 18, 8, 20, 22, 27, 4, WEIGHTS(14, 6) WEIGHTS(15, 7))
-        TABLE(24, "w9") TABLE(25, "w10")
+        PAIR(16, 17, 18, 19, 20, 21, 22, 23, 2, 3, 0, 1, 8, 9, 6, 7, 14, 15, , )
+        PAIR(20, 21, 22, 23, 16, 17, 18, 19, 4, 5, 2, 3, 10, 11, 0, 1, 8, 9, , )
+        PAIR(16, 17, 18, 19, 20, 21, 22, 23, 6, 7, 4, 5, 12, 13, 2, 3, 10, 11, , )
+        PAIR(20, 21, 22, 23, 16, 17, 18, 19, 0, 1, 6, 7, 14, 15, 4, 5, 12, 13,
+             "add %[at0], %[at0], #32\n add %[at1], %[at1], #32\n subs %[bytes], %[bytes], #2\n", INPUTS)
         "b.ne 1b\n"
-        COUNT(5, 26) COUNT(6, 27) COUNT(7, 21) COUNT(7, 23)
+        COUNT(6, 30) COUNT(7, 31) COUNT(14, 21) COUNT(15, 23)
         STORE(0, 0) STORE(1, 16) STORE(2, 32) STORE(3, 48) STORE(4, 64) STORE(5, 80) STORE(6, 96) STORE(7, 112)
-        : [bytes] "+r"(bytes), [at] "+r"(at), [at0] "+r"(at0), [at1] "+r"(at1), [one] "+r"(one)
-        : [table] "r"(place->table), [counters] "r"(counter), [codes0] "r"(place->codes), [weights0] "r"(w),
-          [weights1] "r"(w + stride), [weights2] "r"(w + 2 * stride), [weights3] "r"(w + 3 * stride),
-          [weights4] "r"(w + 4 * stride), [weights5] "r"(w + 5 * stride), [weights6] "r"(w + 6 * stride),
-          [weights7] "r"(w + 7 * stride)
-        : "memory", "cc", "x9", "x10", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12",
-          "v13", "v14", "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v31");
+        STORE(8, 128) STORE(9, 144) STORE(10, 160) STORE(11, 176) STORE(12, 192) STORE(13, 208) STORE(14, 224)
+        STORE(15, 240)
+        : [bytes] "+r"(bytes), [at0] "+r"(at0), [at1] "+r"(at1), [inputs] "+r"(inputs)
+        : [counters] "r"(counter), [weights0] "r"(weights), [weights1] "r"(weights + stride),
+          [weights2] "r"(weights + 2 * stride), [weights3] "r"(weights + 3 * stride),
+          [weights4] "r"(weights + 4 * stride), [weights5] "r"(weights + 5 * stride),
+          [weights6] "r"(weights + 6 * stride), [weights7] "r"(weights + 7 * stride)
+        : "memory", "cc", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14",
+          "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30",
+          "v31");
 }
 
 INLINE void count(const tile_place *at, int32_t bytes, const int32_t rows, const int32_t blocks,
@@ -206,8 +219,6 @@ INLINE void count(const tile_place *at, int32_t bytes, const int32_t rows, const
 {
     if (rows == 4 && blocks == 4) {
         count_4_rows_4_blocks(at, bytes, counter);
-    } else if (rows == 1 && blocks == 8) {
-        count_1_row_8_blocks(at, bytes, counter);
     } else {
         count_chunk(at, bytes, rows, blocks, counter);
     }
@@ -229,7 +240,7 @@ INLINE void widen(const tile_place *at, uint8x16_t counter[MOST_ROWS][MOST_BLOCK
     }
 }
 
-INLINE int32_t next_chunk(int32_t bytes) { return bytes < BYTES_BETWEEN_WIDENINGS ? bytes : BYTES_BETWEEN_WIDENINGS; }
+INLINE int32_t next_chunk(int32_t bytes) { return bytes < LOOKUP_BYTES ? bytes : LOOKUP_BYTES; }
 
 INLINE void tile(const kws_bgemm_args *args, const uint8_t *codes, int32_t row, int32_t block, const int32_t rows,
                  const int32_t blocks, int16_t *sums)
@@ -252,12 +263,69 @@ INLINE void tile(const kws_bgemm_args *args, const uint8_t *codes, int32_t row, 
     }
 }
 
+/* The codes of a row, `bytes` of them, as the planes' bytes: a pair of codes (two nibbles of plane 1 below two of plane 2) to
+ * 8 inputs of plane 1 and the same of plane 2, by a swap of the two middle nibbles. */
+INLINE void split_planes(const uint8_t *codes, int32_t bytes, uint8_t *planes)
+{
+    int32_t i = 0;
+    for (; i + 16 <= bytes; i += 16) {
+        uint16x8_t pairs = vreinterpretq_u16_u8(vld1q_u8(codes + i));
+        uint16x8_t up = vandq_u16(vshlq_n_u16(pairs, 4), vdupq_n_u16(0x0f00));
+        uint16x8_t down = vandq_u16(vshrq_n_u16(pairs, 4), vdupq_n_u16(0x00f0));
+        uint16x8_t ends = vandq_u16(pairs, vdupq_n_u16(0xf00f));
+        vst1q_u8(planes + i, vreinterpretq_u8_u16(vorrq_u16(ends, vorrq_u16(up, down))));
+    }
+    for (; i < bytes; i += 2) {
+        planes[i] = (uint8_t)((codes[i] & 15) | codes[i + 1] << 4);
+        planes[i + 1] = (uint8_t)(codes[i] >> 4 | (codes[i + 1] & 240));
+    }
+}
+
+/* sums = what they were, or `all` at first, - 2 * mismatches, which plane 1 has twice where there are two. */
+INLINE void widen_planes(uint8x16_t counter[2][POPCOUNT_BLOCKS], const int32_t planes, int32_t first, int16x8_t all,
+                         int16_t *sums)
+{
+    for (int32_t b = 0; b < POPCOUNT_BLOCKS; ++b, sums += 16) {
+        uint8x16_t one = counter[0][b], two = counter[1][b];
+        uint16x8_t low = vshll_n_u8(vget_low_u8(one), 1), high = vshll_high_n_u8(one, 1);
+        if (planes == 2) {
+            low = vshlq_n_u16(vaddw_u8(low, vget_low_u8(two)), 1);
+            high = vshlq_n_u16(vaddw_high_u8(high, two), 1);
+        }
+        vst1q_s16(sums, vsubq_s16(first ? all : vld1q_s16(sums), vreinterpretq_s16_u16(low)));
+        vst1q_s16(sums + 8, vsubq_s16(first ? all : vld1q_s16(sums + 8), vreinterpretq_s16_u16(high)));
+    }
+}
+
+/* Blocks block to block + 7 of a row, of which `inputs` are the planes' bytes. */
+INLINE void popcount_tile(const kws_bgemm_args *args, const uint8_t *inputs, int32_t block, int16_t *sums)
+{
+    int32_t bytes = kws_weight_bytes(args->inputs), taken;
+    const uint8_t *weights = args->weights + 16 * block * bytes;
+    const int16x8_t all = vdupq_n_s16((int16_t)((args->planes == 2 ? 3 : 1) * args->inputs));
+    uint8x16_t counter[2][POPCOUNT_BLOCKS];
+    for (int32_t i = 0; i < bytes; i += taken) {
+        taken = bytes - i < POPCOUNT_BYTES ? bytes - i : POPCOUNT_BYTES;
+        count_1_row_8_blocks(inputs + 2 * i, weights + 16 * i, 16 * bytes, taken, counter);
+        if (args->planes == 2) {
+            widen_planes(counter, 2, i == 0, all, sums + 16 * block);
+        } else {
+            widen_planes(counter, 1, i == 0, all, sums + 16 * block);
+        }
+    }
+}
+
 /* Blocks `block` to `end` of one row. */
 static void one_row(const kws_bgemm_args *args, const uint8_t *codes, int32_t row, int32_t block, int32_t end,
                     int16_t *sums)
 {
-    for (; block + 8 <= end; block += 8) {
-        tile(args, codes, row, block, 1, 8, sums);
+    int32_t bytes = kws_code_bytes(args->inputs), padded = kws_padded_outputs(args->outputs);
+    uint8_t planes[2 * KWS_MAX_INPUTS / 8 + 4]; /* the last four are read and not used */
+    if (block + POPCOUNT_BLOCKS <= end) {
+        split_planes(codes + row * bytes, bytes, planes);
+    }
+    for (; block + POPCOUNT_BLOCKS <= end; block += POPCOUNT_BLOCKS) {
+        popcount_tile(args, planes, block, sums + row * padded);
     }
     for (; block + 4 <= end; block += 4) {
         tile(args, codes, row, block, 1, 4, sums);

@@ -1,7 +1,7 @@
 /* dispatch.c - chooses a table of kernels at run time. The list in kernels.h is best first:
  *   avx512  64 inputs x 8 outputs an instruction, a popcount a lane
  *   avx2    8 inputs x 16 outputs x 2 bytes an instruction, by table lookup
- *   neon    8 inputs x 16 outputs an instruction, by table lookup
+ *   neon    8 inputs x 16 outputs an instruction, by popcount for a single row, by table lookup for several
  *   scalar  the same tables, a byte at a time
  */
 #include "declare.h"

@@ -2,9 +2,9 @@
 
     python -m tools.bench.mca [LLVM_MCA]            (Debian: llvm-14, and what tools.bench.instructions needs)
 
-A loop's cycles are divided by its lookups: one looks up 16 outputs x 4 inputs x 2 planes, 128 bits of a popcount
-kernel's work, for which EOR, CNT and ADD take 3.0 cycles on a core that starts one such operation a cycle (Cortex-A53,
-A55), and 1.5 where it starts two (A72). The bound for a lookup and its add is 2.0, and a share of the nibbles.
+A loop's cycles are divided by its popcounts, or by its lookups: one looks up 16 outputs x 4 inputs x 2 planes, 128 bits of
+a popcount kernel's work, for which EOR, CNT and ADD take 3.0 cycles on a core that starts one such operation a cycle
+(Cortex-A53, A55), and 1.5 where it starts two (A72). The bound for a lookup and its add is 2.0, and a share of the nibbles.
 
 Listening: every instruction that a kernel executes, in the order in which QEMU saw it (tools.bench.instructions), goes
 through the model as one piece of straight code: perfect branch prediction, all loads from the first cache. A second of
@@ -32,9 +32,13 @@ def loops() -> dict[str, list[str]]:
     for body in re.findall(r"^1:\n(.*?b\.ne 1b)", text, re.MULTILINE | re.DOTALL):
         lines = [line for line in body.splitlines() if line.strip()]
         lines = [line for line in lines if not line.strip().startswith(("//", "#", "b.ne"))]
-        lookups = sum("tbl" in line for line in lines)
-        found[{32: "4 rows x 4 blocks", 16: "1 row x 8 blocks"}[lookups]] = lines
+        found["4 rows x 4 blocks, lookups" if units(lines, "tbl") else "1 row x 8 blocks, popcount"] = lines
     return found
+
+
+def units(lines: list[str], *instructions: str) -> int:
+    """How many of a loop's instructions are such."""
+    return sum(line.split()[0] in instructions for line in lines)
 
 
 def cycles(mca: str, lines: list[str], cpu: str, iterations: int = ITERATIONS) -> float:
@@ -71,11 +75,11 @@ def listening(mca: str, cpu: str) -> dict[str, int]:
 def main() -> int:
     """0."""
     mca = sys.argv[1] if len(sys.argv) > 1 else "llvm-mca-14"
-    print(f"{'loop':20} instructions  cycles for 128 bits on {', '.join(CPUS)}")
+    print(f"{'loop':26} instructions  cycles for 128 bits on {', '.join(CPUS)}")
     for shape, lines in loops().items():
-        lookups = sum("tbl" in line for line in lines)
-        each = [cycles(mca, lines, cpu) / lookups for cpu in CPUS]
-        print(f"{shape:20} {(len(lines) + 1) / lookups:12.2f}  {'  '.join(f'{number:.2f}' for number in each)}")
+        counted = units(lines, "tbl", "cnt")
+        each = [cycles(mca, lines, cpu) / counted for cpu in CPUS]
+        print(f"{shape:26} {(len(lines) + 1) / counted:12.2f}  {'  '.join(f'{number:.2f}' for number in each)}")
     model = listening(mca, CPUS[0])
     print(f"\nmodel cycles on {CPUS[0]}: a frame {model['frame|step']:,}; a causal decision "
           + ", ".join(f"{level} {decision(model, level, 'step'):,}" for level in LEVELS))
