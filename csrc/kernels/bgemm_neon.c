@@ -175,7 +175,7 @@ INLINE void count_4_rows_4_blocks(const tile_place *place, int64_t bytes, uint8x
 #define DIFFER(to, w, inputs) "eor v" #to ".16b, v" #w ".16b, v" #inputs ".16b\n"
 #define ONES(v) "cnt v" #v ".16b, v" #v ".16b\n"
 #define FETCH(to, block, byte) "ldr q" #to ", [%[weights" #block "], %[at" #byte "]]\n"
-#define INPUTS "ld4r {v24.16b, v25.16b, v26.16b, v27.16b}, [%[inputs]], #4\n"
+#define INPUTS "ld4r {v24.16b, v25.16b, v26.16b, v27.16b}, [%[inputs]]\n"
 #define PAIR(a0, a1, b0, b1, next_a0, next_a1, next_b0, next_b1, next_a, next_b, one_a, one_b, two_a, two_b, before_a,  \
              before_b, before_two_a, before_two_b, at, inputs)                                                         \
     DIFFER(28, a0, 24) DIFFER(29, b0, 24) COUNT(before_a, 30) COUNT(before_b, 31) DIFFER(30, a1, 26)                    \
@@ -198,7 +198,8 @@ INLINE void count_1_row_8_blocks(const uint8_t *inputs, const uint8_t *weights, 
         PAIR(20, 21, 22, 23, 16, 17, 18, 19, 4, 5, 2, 3, 10, 11, 0, 1, 8, 9, , )
         PAIR(16, 17, 18, 19, 20, 21, 22, 23, 6, 7, 4, 5, 12, 13, 2, 3, 10, 11, , )
         PAIR(20, 21, 22, 23, 16, 17, 18, 19, 0, 1, 6, 7, 14, 15, 4, 5, 12, 13,
-             "add %[at0], %[at0], #32\n add %[at1], %[at1], #32\n subs %[bytes], %[bytes], #2\n", INPUTS)
+             "add %[at0], %[at0], #32\n add %[at1], %[at1], #32\n add %[inputs], %[inputs], #4\n"
+             "subs %[bytes], %[bytes], #2\n", INPUTS)
         "b.ne 1b\n"
         COUNT(6, 30) COUNT(7, 31) COUNT(14, 21) COUNT(15, 23)
         STORE(0, 0) STORE(1, 16) STORE(2, 32) STORE(3, 48) STORE(4, 64) STORE(5, 80) STORE(6, 96) STORE(7, 112)
