@@ -1,5 +1,6 @@
 """Training: quantisers against their definition, the network, resuming, the checkpoint format."""
 
+import dataclasses
 import math
 import subprocess
 import sys
@@ -529,6 +530,19 @@ def test_a_stage_weighs_its_levels():
     for weigh, quarter in (({}, recipe.LEVEL_WEIGHTS["quarter"]), ({"quarter": 0.75}, 0.75)):
         stage = recipe.Stage("any", 2, 1, weigh=weigh)
         assert torch.allclose(recipe.loss_of(logits, target, None, stage), parts[0] + quarter * parts[1])
+
+
+def test_a_stage_may_start_from_the_mean_of_several(clips, tmp_path):
+    run = train.Run(tomllib.loads(CONFIG), arguments(clips, tmp_path / "out"))
+    saved = torch.load(run.train(run.stages[0]), weights_only=True)
+    state = saved["state"]
+    moved = {name: values + 0.5 if values.is_floating_point() else values for name, values in state.items()}
+    torch.save({**saved, "state": moved}, run.out / "moved.pt")
+    mean = run.start(dataclasses.replace(run.stages[0], init=["teacher", "moved"])).state_dict()
+    for name, values in state.items():
+        assert torch.allclose(mean[name], values + 0.25 if values.is_floating_point() else values), name
+    with pytest.raises(ValueError, match="no mean"):
+        train.mean_of([state, {}])
 
 
 def test_tuning_leaves_the_signs_alone(clips, tmp_path):

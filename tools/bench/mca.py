@@ -2,9 +2,10 @@
 
     python -m tools.bench.mca [LLVM_MCA]            (Debian: llvm-14, and what tools.bench.instructions needs)
 
-A loop's cycles are divided by its popcounts, or by its lookups: one looks up 16 outputs x 4 inputs x 2 planes, 128 bits of
+A loop's cycles are divided by its popcounts or lookups: one lookup is of 16 outputs x 4 inputs x 2 planes, 128 bits of
 a popcount kernel's work, for which EOR, CNT and ADD take 3.0 cycles on a core that starts one such operation a cycle
-(Cortex-A53, A55), and 1.5 where it starts two (A72). The bound for a lookup and its add is 2.0, and a share of the nibbles.
+(Cortex-A53, A55), and 1.5 where it starts two (A72). The bound for a lookup and its add is 2.0, and a share of the
+nibbles.
 
 Listening: every instruction that a kernel executes, in the order in which QEMU saw it (tools.bench.instructions), goes
 through the model as one piece of straight code: perfect branch prediction, all loads from the first cache. A second of

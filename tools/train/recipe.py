@@ -28,7 +28,8 @@ class Stage:
     seed: int = 0  #: added to the run's
     batch: int = 256
     network: dict[str, Any] = dataclasses.field(default_factory=dict)  #: sizes other than default_config's
-    init: str = ""  #: stage whose weights it starts from ("binary.last": its last checkpoint that is not rounded)
+    #: stages whose weights it starts from, the mean of them ("binary.last": the last checkpoint that is not rounded)
+    init: str | list[str] = ""
     teachers: list[str] = dataclasses.field(default_factory=list)  #: stages whose mean it distils, the first judges
     optimizer: str = "adamw"  #: or "sgd"
     rate: float = 2e-3

@@ -144,11 +144,14 @@ class Run:
         model = Network(network, len(self.labels), stage.method, stage.weights != "float").to(self.device)
         missing, self.history = {"all"}, []
         if stage.init:
-            _, saved = load_model(self.out / f"{stage.init}.pt", self.device)
+            first, *others = [stage.init] if isinstance(stage.init, str) else stage.init
+            _, saved = load_model(self.out / f"{first}.pt", self.device)
             if saved["labels"] != self.labels:
-                raise ValueError(f"stage {stage.init} has other labels")
+                raise ValueError(f"stage {first} has other labels")
             self.history = saved["train"].get("history", [])
-            state = levels_added(saved["state"], list(saved["network"]["levels"]), list(model.levels))
+            states = [load_model(self.out / f"{name}.pt", self.device)[1]["state"] for name in others]
+            state = mean_of([saved["state"], *states])
+            state = levels_added(state, list(saved["network"]["levels"]), list(model.levels))
             missing = set(model.load_state_dict(state, strict=False).missing_keys)
             if any(".act." not in name for name in missing):
                 raise ValueError(f"stage {stage.init} is another network: {sorted(missing)[:3]}")
@@ -330,6 +333,15 @@ def told(stage: Stage) -> dict[str, Any]:
     plain = dataclasses.asdict(Stage("", stage.planes, stage.epochs))
     always = ("planes", "samples", "init", "teachers")
     return {key: value for key, value in dataclasses.asdict(stage).items() if key in always or value != plain[key]}
+
+
+def mean_of(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of networks of one shape, tensor by tensor: of several ends of one way, better than each ("model soups",
+    Wortsman et al., 2022)."""
+    if any(state.keys() != states[0].keys() for state in states):
+        raise ValueError("networks of different shapes have no mean")
+    return {name: torch.stack([state[name] for state in states]).mean(0) if values.is_floating_point() else values
+            for name, values in states[0].items()}
 
 
 def levels_added(state: dict[str, Tensor], has: list[str], wanted: list[str]) -> dict[str, Tensor]:
