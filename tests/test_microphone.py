@@ -21,7 +21,7 @@ from kwsrt import MicrophoneError, OptionError, capture
 from kwsrt.listening import Step
 
 RATE, WORDS = wavfile.read(Path(__file__).parent / "recordings" / "commands.wav")
-WORDS = WORDS[:4 * RATE]
+WORDS = WORDS[:7 * RATE // 2]  # behind the third word, before the fourth
 
 
 # --- with a stand-in -----------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@
  *
  *     4 rows x 4 blocks of 16 outputs    6.1    lookups: 16 counters, 2 tables, 8 nibble registers; a table serves 64 outputs
  *     8 rows x 2 blocks                  6.7    lookups: for layers of 32 outputs, whose patches are many rows
- *     1 row x 8 blocks                   7.3    popcount: 16 counters, 4 pieces of the row, which serve 128 outputs
+ *     1 row x 8 blocks                   7.4    popcount: 16 counters, 4 pieces of the row, which serve 128 outputs
  *     1 row x 4 blocks                   9.0    lookups: what is left of a row
  *
  * Overflow: a lookup is at most 12 (4 inputs x (2 + 1)); a byte counter takes 20 lookups, 240, between widenings: 10 weight
