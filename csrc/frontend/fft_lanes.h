@@ -72,23 +72,28 @@ static __attribute__((noinline)) complex_vec LANED(windowed_end)(const float *sa
     return LANED(windowed)(x, w, 0);
 }
 
+/* Four lanes of y[0], of y[1], y[2] and y[3] side by side; of eight, then the other four of each. */
+INLINE void LANED(store_quads)(float *at, const vec y[4])
+{
+#if LANES == 8
+    for (int32_t i = 0; i < 4; i += 2) {
+        LANED(store_real)(at + 4 * i, VEC8_SHUFFLE(y[i], y[i + 1], 0, 1, 2, 3, 8, 9, 10, 11));
+        LANED(store_real)(at + 16 + 4 * i, VEC8_SHUFFLE(y[i], y[i + 1], 4, 5, 6, 7, 12, 13, 14, 15));
+    }
+#else
+    for (int32_t i = 0; i < 4; ++i) {
+        LANED(store_real)(at + 4 * i, y[i]);
+    }
+#endif
+}
+
 /* Lane l of y[0..3], one after the other, for l = 0, 1, 2 ... */
 INLINE void LANED(store_columns)(float *at, const vec y[4])
 {
     vec even_low = LOW_PAIRS(y[0], y[2]), even_high = HIGH_PAIRS(y[0], y[2]);
     vec odd_low = LOW_PAIRS(y[1], y[3]), odd_high = HIGH_PAIRS(y[1], y[3]);
-    vec quads[4] = {LOW_PAIRS(even_low, odd_low), HIGH_PAIRS(even_low, odd_low), LOW_PAIRS(even_high, odd_high),
-                    HIGH_PAIRS(even_high, odd_high)}; /* lanes 0, 1, 2, 3, and of eight 4, 5, 6, 7 behind them */
-#if LANES == 8
-    for (int32_t i = 0; i < 4; i += 2) {
-        LANED(store_real)(at + 4 * i, VEC8_SHUFFLE(quads[i], quads[i + 1], 0, 1, 2, 3, 8, 9, 10, 11));
-        LANED(store_real)(at + 16 + 4 * i, VEC8_SHUFFLE(quads[i], quads[i + 1], 4, 5, 6, 7, 12, 13, 14, 15));
-    }
-#else
-    for (int32_t i = 0; i < 4; ++i) {
-        LANED(store_real)(at + 4 * i, quads[i]);
-    }
-#endif
+    LANED(store_quads)(at, (vec[]){LOW_PAIRS(even_low, odd_low), HIGH_PAIRS(even_low, odd_low),
+                                   LOW_PAIRS(even_high, odd_high), HIGH_PAIRS(even_high, odd_high)});
 }
 
 /* The first pass, from the samples, has blocks of one element: neighbouring butterflies differ in their twiddles, and

@@ -1,6 +1,6 @@
 /* fft_power.h - kws_fft_power for an instruction set: as wide as WIDEST (4 or 8) lanes where so many values lie side by
- * side or are brought there, which is all but the passes of very short transforms. Included by fft_portable.c and fft_avx2.c, which name it POWER. Bits do not
- * depend on WIDEST.
+ * side or are brought there, which is all but the passes of very short transforms. Included by fft_portable.c and
+ * fft_avx2.c, which name it POWER. Bits do not depend on WIDEST.
  */
 #include <string.h>
 
@@ -44,14 +44,6 @@ typedef int32_t kws_ivec8 __attribute__((vector_size(32)));
 /* The second pass has blocks of four: lanes 0 to 3 are one, with its twiddle, and 4 to 7 the next one. */
 #define HALVES(v, i) VEC8_SHUFFLE(v, v, i, i, i, i, i + 1, i + 1, i + 1, i + 1)
 
-INLINE void store_blocks(float *at, const kws_vec8 y[4])
-{
-    for (int32_t half = 0; half < 2; ++half) {
-        store_real8(at + 8 * half, VEC8_SHUFFLE(y[2 * half], y[2 * half + 1], 0, 1, 2, 3, 8, 9, 10, 11));
-        store_real8(at + 16 + 8 * half, VEC8_SHUFFLE(y[2 * half], y[2 * half + 1], 4, 5, 6, 7, 12, 13, 14, 15));
-    }
-}
-
 INLINE void two_blocks(int32_t p, int32_t q, const complex8 twiddles[4], const float *xr, const float *xi, float *yr,
                        float *yi)
 {
@@ -60,8 +52,8 @@ INLINE void two_blocks(int32_t p, int32_t q, const complex8 twiddles[4], const f
         x[j] = load8(xr, xi, 4 * (p + j * q));
     }
     butterflies8(x, twiddles, y);
-    store_blocks(yr + 16 * p, (kws_vec8[]){y[0].r, y[1].r, y[2].r, y[3].r});
-    store_blocks(yi + 16 * p, (kws_vec8[]){y[0].i, y[1].i, y[2].i, y[3].i});
+    store_quads8(yr + 16 * p, (kws_vec8[]){y[0].r, y[1].r, y[2].r, y[3].r});
+    store_quads8(yi + 16 * p, (kws_vec8[]){y[0].i, y[1].i, y[2].i, y[3].i});
 }
 
 INLINE void second_pass(int32_t length, const float *w, const float *xr, const float *xi, float *yr, float *yi)

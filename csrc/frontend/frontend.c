@@ -262,7 +262,8 @@ int32_t kws_online_ready(const kws_online *online)
 static inline kws_vec4 group_energies(const float *power, const int32_t *first_bin, size_t count, const float *weights,
                                       kws_vec4 floor)
 {
-    const float *a = power + first_bin[0], *b = power + first_bin[1], *c = power + first_bin[2], *d = power + first_bin[3];
+    const float *a = power + first_bin[0], *b = power + first_bin[1];
+    const float *c = power + first_bin[2], *d = power + first_bin[3];
     kws_vec4 sum_a = vec4_splat(0.0f), sum_b = sum_a, sum_c = sum_a, sum_d = sum_a;
     for (size_t k = 0; k < count; k += 4, weights += 4 * GROUP) {
         sum_a += vec4_load(weights) * vec4_load(a + k);

@@ -72,8 +72,8 @@ INLINE void count_chunk(const uint8_t (*table)[16], const uint8_t *codes, int32_
 }
 
 /* sums[r][b][0..15] = what they were, or `all` at first, - 2 * (low half + high half of the counters). */
-INLINE void widen(__m256i counter[MOST_ROWS][MOST_BLOCKS], const int32_t rows, const int32_t blocks, const int32_t at_first, __m256i all,
-                  int16_t *sums, int32_t padded)
+INLINE void widen(__m256i counter[MOST_ROWS][MOST_BLOCKS], const int32_t rows, const int32_t blocks,
+                  const int32_t at_first, __m256i all, int16_t *sums, int32_t padded)
 {
     for (int32_t r = 0; r < rows; ++r) {
         for (int32_t b = 0; b < blocks; ++b) {
