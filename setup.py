@@ -16,9 +16,9 @@ from setuptools import Extension, setup
 # -ffp-contract=off and no fast-math: scores are promised to be the same bits everywhere. The two flags after it change
 # no result; they let the compiler vectorise selects and roundings.
 EXACT = ["-std=c11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", "-g0"]
-# An installed package below a megabyte: no unwind tables, nothing that is not called, no symbols.
+# An installed package below a megabyte: no unwind tables, no symbols, nothing that is not called, no gaps at page ends.
 SMALL = ["-fno-asynchronous-unwind-tables", "-ffunction-sections", "-fdata-sections"]
-LINK = ["-Wl,-s,--gc-sections"] if sys.platform == "linux" else []
+LINK = ["-Wl,-s,--gc-sections,-z,noseparate-code"] if sys.platform == "linux" else []
 MACROS = [("Py_LIMITED_API", "0x030B0000"), ("CYTHON_LIMITED_API", "1")]
 SIMDE = [("KWS_SIMDE", "1")] if os.environ.get("KWSRT_SIMDE") else []
 
