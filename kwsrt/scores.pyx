@@ -26,17 +26,22 @@ cdef class Scores:
 
     Raises
     ------
-    OptionError : of one made by hand: arrays of other shapes, a window or a sample rate below 1.
+    OptionError : of one made by hand: no arrays of numbers, other shapes, a window or a sample rate below 1.
     """
 
-    def __init__(self, values, ends, loudness, thin, int32_t window, int32_t sample_rate):
-        values = np.asarray(values, np.float32)
-        if values.ndim != 2 or window < 1 or sample_rate < 1:
-            raise OptionError("scores are (decisions, labels), their window and sample rate are 1 or more")
+    def __init__(self, values, ends, loudness, thin, window, sample_rate):
+        if not all(isinstance(number, (int, np.integer)) and 1 <= number < 1 << 31 for number in (window, sample_rate)):
+            raise OptionError(f"window {window!r} and sample rate {sample_rate!r}: expected whole numbers of 1 or more")
+        try:
+            values = np.asarray(values, np.float32)
+            others = np.asarray(ends, np.int64), np.asarray(loudness, np.float32), np.asarray(thin, np.int8)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise OptionError(f"scores are arrays of numbers: {error}") from None
+        if values.ndim != 2 or any(array.shape != values.shape[:1] for array in others):
+            raise OptionError("scores are (decisions, labels), with one end, loudness and thin a decision; got shapes "
+                              + ", ".join(str(array.shape) for array in (values, *others)))
         _share_out(self, values.shape[0], values.shape[1], window, sample_rate)
-        for mine, given in zip(_arrays_of(self), (values, ends, loudness, thin)):
-            if mine.shape != np.shape(given):
-                raise OptionError(f"scores of {self.count} decisions, but an array of shape {np.shape(given)}")
+        for mine, given in zip(_arrays_of(self), (values, *others)):
             mine[...] = given
 
     @property
@@ -104,7 +109,7 @@ cdef Scores first_of(Scores scores, Py_ssize_t count):
 
 cdef _share_out(Scores scores, Py_ssize_t count, Py_ssize_t labels, int32_t window, int32_t sample_rate):
     cdef Py_ssize_t bytes_each = sizeof(int64_t) + (labels + 1) * sizeof(float) + 1
-    scores._memory = PyByteArray_FromStringAndSize(NULL, count * bytes_each)
+    scores._memory, scores._arrays = PyByteArray_FromStringAndSize(NULL, count * bytes_each), None
     scores.count, scores.labels, scores.window, scores.sample_rate = count, labels, window, sample_rate
     scores.at.ends = <int64_t *>PyByteArray_AsString(scores._memory)
     scores.at.values = <float *>(scores.at.ends + count)
