@@ -16,7 +16,7 @@ pytest.importorskip("scipy", reason="training changes the speed of clips with Sc
 
 import kwsrt  # noqa: E402
 from kwsrt import layout, numbers  # noqa: E402
-from kwsrt.cli.eval import find_clips  # noqa: E402
+from kwsrt.clips import find_clips  # noqa: E402
 from kwsrt.evaluation import hear, summary  # noqa: E402
 from kwsrt.frontend import FrontEnd  # noqa: E402
 from tools import folding  # noqa: E402

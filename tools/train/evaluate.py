@@ -18,7 +18,7 @@ import soundfile as sf
 import torch
 
 from kwsrt import audio
-from kwsrt.cli.eval import find_clips
+from kwsrt.clips import find_clips
 from kwsrt.evaluation import interval_of_mean, speaker_of
 from kwsrt.frontend import FrontEnd
 
