@@ -60,7 +60,9 @@ def described(error: object) -> str:
         return f"{error.object[:80]!r} cannot be written in the encoding of this locale, {error.encoding}"
     if isinstance(error, OSError) and not isinstance(error, KwsrtError):
         what = error.strerror or str(error)
-        return f"{os.fsdecode(error.filename)}: {what}" if isinstance(error.filename, (str, bytes)) else what
+        if isinstance(error.filename, (str, bytes)):
+            return f"{os.fsdecode(error.filename)}: {what}"
+        return "standard input is closed" if error.errno == errno.EBADF else what
     return str(error).strip()
 
 
@@ -98,7 +100,8 @@ def open_streams() -> None:
     for name, mode, flags in (("stdin", "r", os.O_WRONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, flags)
-            setattr(sys, name, open(descriptor, mode, encoding="utf-8", errors="backslashreplace"))  # noqa: SIM115
+            setattr(sys, name, open(descriptor, mode, encoding="utf-8", errors="backslashreplace",  # noqa: SIM115
+                                    closefd=False))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -37,7 +37,7 @@ examples:
   kwsrt simulate recordings/ --words clips/ --plot tradeoff.png
 """
 
-MOST_PROCESSES = 1000
+MOST_PROCESSES = 4096
 
 
 def add_arguments(parser: Parser) -> None:
