@@ -55,7 +55,12 @@ class _Worker(Generic[Job, Result]):
     def __init__(self, work: Callable[[Job], Result]) -> None:
         self.connection, other = multiprocessing.Pipe()
         self._process = multiprocessing.Process(target=_serve, args=(work, other, self.connection), daemon=True)
-        self._process.start()
+        # An interrupt meets the first process alone, which ends this one: the child is born deaf to it.
+        usual = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, usual)
         other.close()
 
     def start(self, job: Job) -> None:
@@ -84,7 +89,7 @@ class _Worker(Generic[Job, Result]):
 
 def _serve(work: Callable[[Any], object], connection: Connection, other: Connection) -> None:
     """What a worker does until nobody sends jobs any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process is interrupted too, and ends this one
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     other.close()
     while True:
         try:

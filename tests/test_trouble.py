@@ -175,9 +175,9 @@ def test_a_process_that_dies_takes_one_job_with_it():
 
 @pytest.fixture
 def noise(tmp_path):
-    """A recording of ten seconds."""
+    """A recording of three seconds."""
     path = tmp_path / "noise.wav"
-    wavfile.write(path, RATE, np.random.default_rng(0).normal(0, 300, 10 * RATE).astype(np.int16))
+    wavfile.write(path, RATE, np.random.default_rng(0).normal(0, 300, 3 * RATE).astype(np.int16))
     return path
 
 
@@ -217,7 +217,7 @@ def test_what_threshold_will_write_is_checked_before_the_work(said, monkeypatch,
     code, err = said("threshold", noise, "--out", tmp_path / out)
     assert (code, len(err)) == (2, 1)
     assert part in err[0]
-    assert wavfile.read(noise)[1].shape == (10 * RATE,)
+    assert wavfile.read(noise)[1].shape == (3 * RATE,)
 
 
 # --- record --------------------------------------------------------------------------------------------------------
