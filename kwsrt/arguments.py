@@ -34,9 +34,9 @@ def number(value: object, name: str, low: float = -math.inf, high: float = math.
     except OverflowError:
         found = math.inf
     if not (math.isfinite(found) and low <= found <= high):
-        upper = " or more" if high == math.inf else f" to {high:,.10g}"
-        bounds = "" if low == -math.inf else f" from {low:,.10g}{upper}"
-        raise OptionError(f"{name} is {shown(value)}: expected {what or f'a number{bounds}'}")
+        if not what and low > -math.inf:
+            what = f"a number of {low:g} or more" if high == math.inf else f"a number from {low:,.10g} to {high:,.10g}"
+        raise OptionError(f"{name} is {shown(value)}: expected {what or 'a finite number'}")
     return found
 
 
