@@ -138,14 +138,15 @@ cdef class FrontEnd:
     def __cinit__(self, *, kind="log-mel", sample_rate=16000, window=1024, hop=480, n_fft=1024, bins=32, n_mfcc=0,
                   fmin=20.0, fmax=7600.0, floor=1e-7, offset=-12.0, step=0.5):
         cdef kws_frontend_options options = kws_frontend_options(
-            sample_rate=whole(sample_rate, "sample_rate", 1, LARGEST_INT), window=whole(window, "window", 1, LARGEST_INT),
-            hop=whole(hop, "hop", 1, LARGEST_INT), n_fft=whole(n_fft, "n_fft", 1, LARGEST_INT),
-            bins=whole(bins, "bins", 1, LARGEST_INT), n_mfcc=whole(n_mfcc, "n_mfcc", 0, LARGEST_INT),
+            sample_rate=whole(sample_rate, "sample_rate", 1, LARGEST_INT),
+            window=whole(window, "window", 1, LARGEST_INT), hop=whole(hop, "hop", 1, LARGEST_INT),
+            n_fft=whole(n_fft, "n_fft", 1, LARGEST_INT), bins=whole(bins, "bins", 1, LARGEST_INT),
+            n_mfcc=whole(n_mfcc, "n_mfcc", 0, LARGEST_INT),
             fmin=number(fmin, "fmin"), fmax=number(fmax, "fmax"), floor=number(floor, "floor"),
             offset=number(offset, "offset"), step=number(step, "step"))
         if not isinstance(kind, str) or kind not in ("log-mel", "mfcc") or (kind == "mfcc") != (options.n_mfcc > 0):
-            raise OptionError(f"front end kind is {shown(kind)}, n_mfcc is {n_mfcc}: expected 'log-mel' with 0, or 'mfcc' "
-                              "with 1 or more")
+            raise OptionError(f"front end kind is {shown(kind)}, n_mfcc is {n_mfcc}: expected 'log-mel' with 0, or "
+                              "'mfcc' with 1 or more")
         if kws_frontend_check(&options) != KWS_OK:
             raise OptionError("front-end options outside their range, or a mel band holds no FFT bin: "
                               f"{sample_rate=} {window=} {hop=} {n_fft=} {bins=} {n_mfcc=} {fmin=} {fmax=} {floor=} "

@@ -1,7 +1,7 @@
 """Whether an object with a state may be used now.
 
-Each such object holds one of the three values. It tests and sets it while it holds the GIL, so that no lock is needed. An
-object is UNMADE as long as no __init__ has run, and IN_USE during a call, also where the call lets go of the GIL.
+Each such object holds one of the three values. It tests and sets it while it holds the GIL, so that no lock is needed.
+An object is UNMADE as long as no __init__ has run, and IN_USE during a call, also where the call lets go of the GIL.
 """
 from libc.stdint cimport int32_t
 

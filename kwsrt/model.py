@@ -1,6 +1,7 @@
 """A packed network with all that belongs to it, ready to hear: `load`, `Model`, `detect`."""
 import functools
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -10,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from kwsrt import audio as audio_module
 from kwsrt import format as file_format
+from kwsrt.arguments import shown
 from kwsrt.audio import Samples
 from kwsrt.decision import Detection, Detector
 from kwsrt.errors import AudioError, KwsrtError, ModelFileError
-from kwsrt.frontend import FrontEnd
+from kwsrt.frontend import FrontEnd, as_array
 from kwsrt.layers import Kernels
 from kwsrt.network import CLEAR, Network
 from kwsrt.stream import Stream
@@ -25,6 +27,8 @@ PIECE = 10
 
 class Model:
     """A keyword model: immutable, safe to share between threads and streams. Made by `kwsrt.load`.
+
+    It can be copied and pickled, for example to be sent to another process; a pickle holds the bytes of the model file.
 
     Attributes
     ----------
@@ -38,6 +42,7 @@ class Model:
     """
 
     def __init__(self, file: file_format.ModelFile) -> None:
+        self._file = file
         self.manifest: Mapping[str, Any] = file.manifest
         self.name: str = file.manifest["name"]
         self.labels: tuple[str, ...] = tuple(file.manifest["labels"])
@@ -61,6 +66,11 @@ class Model:
         self.smoothing: int = file.manifest.get("smoothing", 5)
         self.patience: int = file.manifest.get("patience", 3)
 
+    def __reduce__(self) -> tuple[type["Model"], tuple[file_format.ModelFile], dict[str, Any]]:
+        """The file, and what may have been changed since, or added by a subclass; all else is made of the file anew."""
+        made = ("_file", "manifest", "tensors", "frontend", "network", "isa")
+        return type(self), (self._file,), {name: value for name, value in vars(self).items() if name not in made}
+
     def __repr__(self) -> str:
         return f"<kwsrt.Model {self.name!r}: {len(self.labels)} labels, {', '.join(self.thin_levels)}, {self.isa}>"
 
@@ -79,8 +89,8 @@ class Model:
 
         Parameters
         ----------
-        clips : one clip (n,) or (n, channels) with at most 8 channels, int16 or float32 within [-1, 1]; or a batch: a
-            list or tuple of clips, or an array (clips, n).
+        clips : one clip (n,) or (n, channels) with at most 8 channels, int16 or float32 within [-1, 1], or bytes of
+            little-endian int16; or a batch: a list or tuple of clips, or an array (clips, n).
         sample_rate : Hz of the clips, by default the model's.
         thin : thinning level, or "auto" (see `stream`).
 
@@ -92,9 +102,9 @@ class Model:
         ------
         AudioError : unusable audio, or a clip that is too long. ThinError : an unknown level.
         """
-        is_batch = isinstance(clips, (list, tuple)) and len(clips) > 0 and np.ndim(clips[0]) > 0
+        is_batch = isinstance(clips, (list, tuple)) and len(clips) > 0 and as_array(clips[0]).ndim > 0
         if not is_batch:
-            clips = np.asarray(clips)
+            clips = as_array(clips)
             is_batch = clips.ndim == 3 or (clips.ndim == 2 and clips.shape[1] > 8)
         batch = clips if is_batch else [clips]
         rate = self.sample_rate if sample_rate is None else sample_rate
@@ -118,7 +128,8 @@ class Model:
 
         Raises
         ------
-        ThinError : an unknown level. OptionError : a stride below 1, a gate that is no number or without `_silence_`.
+        ThinError : an unknown level. OptionError : a stride that is no whole number from 1 to 10,000, a gate that is no
+            number or without `_silence_`.
         """
         silence = self.labels.index("_silence_") if "_silence_" in self.labels else None
         return Stream(self.frontend, self.network, thin=thin, stride=stride, gate=gate, silence=silence)
@@ -170,10 +181,14 @@ def load(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
     bundled = bundled_models()
     if isinstance(name_or_path, str) and name_or_path in bundled:
         return Model(file_format.read(bundled[name_or_path]))
-    path = Path(name_or_path)
-    if not path.exists() and path.suffix != ".kws":
-        raise ModelFileError(f"no model {str(name_or_path)!r}: expected the path of a .kws file, "
-                             f"or one of {', '.join(bundled)}")
+    try:
+        path = Path(name_or_path)
+    except TypeError:
+        raise ModelFileError(f"name_or_path is {shown(name_or_path)}: expected the path of a .kws file, or one of "
+                             f"{', '.join(bundled)}") from None
+    if not os.path.exists(path) and path.suffix != ".kws":
+        raise ModelFileError(f"no model {shown(str(name_or_path))}: expected the path of a .kws file, or one of "
+                             f"{', '.join(bundled)}")
     file = file_format.read(path)
     try:
         return Model(file)

@@ -77,8 +77,8 @@ cdef class Stream:
             raise OptionError(f"a front end of {source.plan.width} values does not feed a network of {net.bins} bins")
         self._stride = net.stride if stride is None else whole(stride, "stride", 1, LONGEST_STRIDE)
         if net.causal and self._stride % net.stride:
-            raise OptionError(f"stride is {self._stride} frames: this model decides every {net.stride} frames, or every "
-                              "second, third ... of these")
+            raise OptionError(f"stride is {self._stride} frames: this model decides every {net.stride} frames, or "
+                              "every second, third ... of these")
         self._network, self._online = net, OnlineFrontEnd(source)
         self._level = net.level_index(thin)
         self._hop, self._window = source.plan.options.hop, source.plan.options.window

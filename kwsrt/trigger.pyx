@@ -32,8 +32,8 @@ cdef class Trigger:
 
     def __cinit__(self, limits, int32_t smoothing, int32_t patience, double refractory, double debounce):
         if np.ndim(limits) != 1 or np.size(limits) == 0 or smoothing < 1:
-            raise OptionError(f"limits have shape {np.shape(limits)}, smoothing is {smoothing}: expected one limit a label "
-                              "and a decision or more")
+            raise OptionError(f"limits have shape {np.shape(limits)}, smoothing is {smoothing}: expected one limit a "
+                              "label, and 1 decision or more")
         self._limits = np.array(limits, np.float64)
         self._labels = <int32_t>self._limits.shape[0]
         self._smoothing, self._patience = smoothing, patience
