@@ -15,7 +15,7 @@ from kwsrt.arguments import shown
 from kwsrt.audio import Samples
 from kwsrt.decision import Detection, Detector
 from kwsrt.errors import AudioError, KwsrtError, ModelFileError
-from kwsrt.frontend import FrontEnd, as_array
+from kwsrt.frontend import FrontEnd
 from kwsrt.layers import Kernels
 from kwsrt.network import CLEAR, Network
 from kwsrt.stream import Stream
@@ -66,10 +66,10 @@ class Model:
         self.smoothing: int = file.manifest.get("smoothing", 5)
         self.patience: int = file.manifest.get("patience", 3)
 
-    def __reduce__(self) -> tuple[type["Model"], tuple[file_format.ModelFile], dict[str, Any]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """The file, and what may have been changed since, or added by a subclass; all else is made of the file anew."""
         made = ("_file", "manifest", "tensors", "frontend", "network", "isa")
-        return type(self), (self._file,), {name: value for name, value in vars(self).items() if name not in made}
+        return _of_file, (type(self), self._file), {key: value for key, value in vars(self).items() if key not in made}
 
     def __repr__(self) -> str:
         return f"<kwsrt.Model {self.name!r}: {len(self.labels)} labels, {', '.join(self.thin_levels)}, {self.isa}>"
@@ -89,8 +89,8 @@ class Model:
 
         Parameters
         ----------
-        clips : one clip (n,) or (n, channels) with at most 8 channels, int16 or float32 within [-1, 1], or bytes of
-            little-endian int16; or a batch: a list or tuple of clips, or an array (clips, n).
+        clips : one clip (n,) or (n, channels) with at most 8 channels, int16 or float32 within [-1, 1]; or a batch: a
+            list or tuple of clips, or an array (clips, n).
         sample_rate : Hz of the clips, by default the model's.
         thin : thinning level, or "auto" (see `stream`).
 
@@ -102,9 +102,9 @@ class Model:
         ------
         AudioError : unusable audio, or a clip that is too long. ThinError : an unknown level.
         """
-        is_batch = isinstance(clips, (list, tuple)) and len(clips) > 0 and as_array(clips[0]).ndim > 0
+        is_batch = isinstance(clips, (list, tuple)) and len(clips) > 0 and np.ndim(clips[0]) > 0
         if not is_batch:
-            clips = as_array(clips)
+            clips = np.asarray(clips)
             is_batch = clips.ndim == 3 or (clips.ndim == 2 and clips.shape[1] > 8)
         batch = clips if is_batch else [clips]
         rate = self.sample_rate if sample_rate is None else sample_rate
@@ -152,6 +152,13 @@ class Model:
         heard = self.frontend.quantized(file_format.verification_audio(self.window))[None]
         got = np.concatenate([self.network.run(heard, level) for level in self.thin_levels])
         return float(np.abs(got - self.tensors["verify.scores"]).max())
+
+
+def _of_file(kind: type[Model], file: file_format.ModelFile) -> Model:
+    """A Model, or an object of a subclass, whose own __init__ may take something else."""
+    model = kind.__new__(kind)
+    Model.__init__(model, file)
+    return model
 
 
 def bundled_models() -> dict[str, Path]:
