@@ -34,7 +34,7 @@ import hashlib
 import json
 import struct
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -57,12 +57,16 @@ LARGEST_MANIFEST = 1 << 20
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a file holds: the manifest as a dict, and read-only arrays by name."""
+    """What a file holds: the manifest as a dict, and read-only arrays by name; and its bytes, of which copies are made."""
 
     manifest: dict[str, Any]
     tensors: dict[str, NDArray[Any]]
     size: int
     checksum: str
+    data: bytes
+
+    def __reduce__(self) -> tuple[Callable[[bytes], "ModelFile"], tuple[bytes]]:
+        return parse, (self.data,)
 
 
 def _aligned(offset: int) -> int:
@@ -181,7 +185,7 @@ def parse(data: bytes) -> ModelFile:
     tensors = numbers.unpack([spec for spec in specs if not spec.is_binary], data[start:start + section_size])
     tensors |= {spec.name: np.frombuffer(data, spec.dtype, spec.size, offset).reshape(spec.shape)
                 for spec, offset in placed}
-    return ModelFile(manifest, tensors, size, digest.hex())
+    return ModelFile(manifest, tensors, size, digest.hex(), data)
 
 
 def sections(data: bytes) -> dict[str, int]:
