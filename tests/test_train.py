@@ -775,7 +775,7 @@ def test_without_a_list_speakers_are_split(tmp_path):
 
 
 @pytest.mark.parametrize("names", [["a.wav", "b.wav"], [f"me_nohash_{n}.wav" for n in range(3)],
-                                   [f"s{n}_nohash_0.wav" for n in range(4)], [f"{n}.wav" for n in range(9)]])  # fmt: skip
+                                   [f"s{n}_nohash_0.wav" for n in range(4)], [f"{n}.wav" for n in range(9)]])
 def test_a_split_leaves_each_word_something(tmp_path, names):
     """To train on and to validate on, of however few speakers; wherever the folder lies."""
     splits = [clip_folders.scan(made_folder(tmp_path / folder, names)) for folder in ("a", "b")]
