@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 import re
 import shutil
 import subprocess
@@ -20,7 +19,7 @@ pytest.importorskip("scipy", reason="training changes the speed of clips with Sc
 
 import kwsrt  # noqa: E402
 from kwsrt import audio, layout, numbers  # noqa: E402
-from kwsrt.cli.eval import find_clips  # noqa: E402
+from kwsrt.clips import find_clips  # noqa: E402
 from kwsrt.evaluation import hear, speaker_of, summary  # noqa: E402
 from kwsrt.frontend import FrontEnd  # noqa: E402
 from tools import folding  # noqa: E402
@@ -29,6 +28,7 @@ from tools.train import (  # noqa: E402
     data,
     distil,
     evaluate,
+    folders,
     fused,
     measure,
     recipe,
@@ -37,7 +37,6 @@ from tools.train import (  # noqa: E402
     table,
     train,
 )
-from tools.train import clips as clip_folders  # noqa: E402
 from tools.train.network import Network, default_config, norm_act, remember  # noqa: E402
 from tools.train.ship import evaluation_list  # noqa: E402
 
@@ -742,16 +741,6 @@ def test_clips_of_every_suffix_are_taken(clips, tmp_path):
     assert np.array_equal(runs[0].validation["recorded"].features, runs[1].validation["recorded"].features)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
-def test_lists_are_read_as_they_are_found(tmp_path, encoding):
-    file = tmp_path / "validation_list.txt"
-    file.write_bytes("ja/ä_1.wav\r\n\r\n  ja\\b.wav \r\n".encode(encoding))
-    code = "import pathlib, sys; from tools.train import clips; print(ascii(clips.lines_of(pathlib.Path(sys.argv[1]))))"
-    done = subprocess.run([sys.executable, "-X", "utf8=0", "-c", code, file], cwd=Path(__file__).parent.parent,
-                          env={**os.environ, "LC_ALL": "C"}, capture_output=True, text=True)  # fmt: skip
-    assert done.stdout.strip() == ascii(["ja/ä_1.wav", "ja\\b.wav"]), done.stderr
-
-
 def made_folder(root, speakers, words=("yes", "no", "cat")):
     """Empty files: {word: names} of a folder of clips."""
     for word in words:
@@ -763,13 +752,13 @@ def made_folder(root, speakers, words=("yes", "no", "cat")):
 
 def test_without_a_list_speakers_are_split(tmp_path):
     names = [f"{number:03}_nohash_{take}.wav" for number in range(150) for take in range(2)]
-    splits = clip_folders.scan(made_folder(tmp_path / "a", names))
+    splits = folders.scan(made_folder(tmp_path / "a", names))
     speakers = {split: {speaker_of(path) for _, path in clips} for split, clips in splits.items()}
     assert not speakers["training"] & speakers["validation"]
     assert 8 <= len(speakers["validation"]) <= 25
     assert not splits["testing"]
     names += [f"x{number}_nohash_0.wav" for number in range(50)]
-    more = clip_folders.scan(made_folder(tmp_path / "b", names))
+    more = folders.scan(made_folder(tmp_path / "b", names))
     assert speakers["validation"] <= {speaker_of(path) for _, path in more["validation"]}
     assert speakers["training"] <= {speaker_of(path) for _, path in more["training"]}
 
@@ -778,7 +767,7 @@ def test_without_a_list_speakers_are_split(tmp_path):
                                    [f"s{n}_nohash_0.wav" for n in range(4)], [f"{n}.wav" for n in range(9)]])
 def test_a_split_leaves_each_word_something(tmp_path, names):
     """To train on and to validate on, of however few speakers; wherever the folder lies."""
-    splits = [clip_folders.scan(made_folder(tmp_path / folder, names)) for folder in ("a", "b")]
+    splits = [folders.scan(made_folder(tmp_path / folder, names)) for folder in ("a", "b")]
     for split in ("training", "validation"):
         assert {word for word, _ in splits[0][split]} == {"yes", "no", "cat"}, split
         assert [path.relative_to(tmp_path / "a") for _, path in splits[0][split]] == \

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from kwsrt import audio
-from kwsrt.cli.eval import SUFFIXES
+from kwsrt.clips import NOISE, clips_in
 from kwsrt.errors import AudioError, OptionError
 from kwsrt.frontend import FrontEnd
 
-from .clips import Found, is_clip, read_audio, survey
+from .folders import Found, read_audio, survey
 from .room import impulse_response
 
 Array = NDArray[Any]
@@ -57,7 +57,6 @@ LABEL_SETS = {"12": [*COMMANDS, UNKNOWN, SILENCE], "20": COMMANDS + DIGITS, "35"
 GROUPS = ("recorded", "synthetic", "partial", "long", "suspect")
 RATE = 16000
 AUGMENTATION = 2  # raise it where the same settings make other samples than before
-NOISE_FOLDER = "_background_noise_"
 DEFAULT_FRONTEND: dict[str, Any] = {
     "kind": "log-mel",
     "sample_rate": RATE,
@@ -162,9 +161,9 @@ def long_files(paths: list[str]) -> list[Path]:
     for path in map(Path, paths):
         if not path.exists():
             raise AudioError(f"{path}: no such recording or folder of recordings")
-        inside = [p for p in path.iterdir() if is_clip(p)] if path.is_dir() else [path]
+        inside = clips_in(path) if path.is_dir() else [path]
         if not inside:
-            raise AudioError(f"{path}: no recordings found; expected {', '.join(sorted(SUFFIXES))}")
+            raise AudioError(f"{path}: no recordings found in the folder")
         found += inside
     return sorted(found)
 
@@ -439,9 +438,8 @@ def silent_frame(frontend: dict[str, Any]) -> Array:
 
 def noise_files(config: DataConfig) -> list[Path]:
     """The recordings of background noise. AudioError where a path of `config.noise` holds none."""
-    own = Path(config.root) / NOISE_FOLDER
-    has_own = own.is_dir() and any(map(is_clip, own.iterdir()))
-    return long_files([*([str(own)] if has_own else []), *config.noise])
+    own = Path(config.root) / NOISE
+    return sorted([*(clips_in(own) if own.is_dir() else []), *long_files(config.noise)])
 
 
 def _noises(config: DataConfig, training: bool, found: Found) -> list[Array]:
@@ -460,7 +458,7 @@ def look_through(
     found = survey([config.root, *config.voices], config.labels, lambda word: every_word or word in wanted,
                    others, RATE, workers, log)  # fmt: skip
     if SILENCE in wanted and not any(str(file) not in found.left_out for file in noise_files(config)):
-        log(f"no recordings of noise, neither in {Path(config.root) / NOISE_FOLDER} nor given: {SILENCE} is trained on "
+        log(f"no recordings of noise, neither in {Path(config.root) / NOISE} nor given: {SILENCE} is trained on "
             "very faint noise alone, and no clip is mixed with noise")  # fmt: skip
     return found
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kwsrt.cli.eval import find_clips
+from kwsrt.clips import find_clips
 from kwsrt.evaluation import interval_of_mean, speaker_of
 from kwsrt.frontend import FrontEnd
 

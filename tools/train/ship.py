@@ -9,7 +9,7 @@ from pathlib import Path
 from tools import card, convert, silence_clips
 
 from . import data
-from .clips import scan
+from .folders import scan
 
 SILENCE_CLIPS = 200
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
-import mimetypes
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -17,15 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kwsrt import audio
-from kwsrt.cli.eval import SUFFIXES
+from kwsrt.clips import SUFFIXES, clips_in, folders_in, is_hidden
 from kwsrt.errors import AudioError, OptionError
 from kwsrt.evaluation import speaker_of
+from kwsrt.files import read_lines
 
 Array = NDArray[Any]
 #: (word, path)
 Clip = tuple[str, Path]
 #: share of the speakers that validates where a folder has no validation_list.txt
 HELD_OUT = 0.1
+#: sound that no command of kwsrt takes for clips
+FOREIGN = {".m4a", ".mp4", ".aac", ".wma", ".amr", ".webm", ".mka", ".3gp", ".ape", ".wv"}
 LISTS = ("validation", "testing")
 
 
@@ -47,50 +48,20 @@ def read_audio(path: str | Path, rate: int) -> Array:
         raise AudioError(f"{path}: {error}") from None
 
 
-def lines_of(file: Path) -> list[str]:
-    """The lines of a text file that say something, without the white space around them.
-
-    With or without a byte order mark, in UTF-8 or, behind such a mark, UTF-16; bytes that are no text are those of file
-    names. OptionError where it cannot be read."""
-    try:
-        content = file.read_bytes()
-        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = content.decode("utf-16") if wide else content.decode("utf-8-sig", "surrogateescape")
-    except (OSError, UnicodeDecodeError) as error:
-        raise OptionError(f"{file}: cannot read the list: {error}") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def is_hidden(path: Path) -> bool:
-    """Whether a file or folder is one that programs leave beside the user's own."""
-    return path.name.startswith(".") or path.name == "__MACOSX"
-
-
-def is_clip(path: Path) -> bool:
-    """Whether a file is taken for a recording, by its name."""
-    return path.suffix.lower() in SUFFIXES and not is_hidden(path) and not path.is_dir()
-
-
 def scan(root: str | Path, labels: Collection[str] | None = None) -> dict[str, list[Clip]]:
     """Clips of a folder by split: {"training" | "validation" | "testing": [(word, path), ...]}.
 
     The splits are the folder's validation_list.txt and testing_list.txt. Without the first, `held_out_clips` validate.
     AudioError if there is no clip, OptionError where validation_list.txt names none."""
     root = Path(root)
-    clips = [
-        (folder.name, path)
-        for folder in word_folders(root)
-        for path in sorted(folder.iterdir())
-        if is_clip(path)
-    ]
+    clips = [(folder.name, path) for folder in word_folders(root) for path in clips_in(folder)]
     if not clips:
-        kinds = ", ".join(sorted(SUFFIXES))
-        raise AudioError(f"{root}: no clips found; expected FOLDER/word/clip.wav (or another of {kinds})")
+        raise AudioError(f"{root}: no clips found; expected FOLDER/word/clip.wav")
     listed: dict[str, str] = {}
     for split in LISTS:
         file = root / f"{split}_list.txt"
         if file.exists():
-            listed.update((without_suffix(PurePosixPath(line.replace("\\", "/"))), split) for line in lines_of(file))
+            listed.update((without_suffix(PurePosixPath(line.replace("\\", "/"))), split) for line in read_lines(file))
     splits: dict[str, list[Clip]] = {"training": [], "validation": [], "testing": []}
     for word, path in clips:
         splits[listed.get(without_suffix(PurePosixPath(word, path.name)), "training")].append((word, path))
@@ -116,12 +87,9 @@ def has_list(root: str | Path) -> bool:
 
 def word_folders(root: Path) -> list[Path]:
     """The folders that are named by their word. AudioError if there is no such folder as `root`."""
-    try:
-        inside = sorted(root.iterdir())
-    except OSError as error:
-        why = "no such folder" if isinstance(error, FileNotFoundError) else error.strerror or error
-        raise AudioError(f"{root}: {why}; expected a folder with a folder of clips for each word") from None
-    return [path for path in inside if path.is_dir() and not path.name.startswith("_") and not is_hidden(path)]
+    if not root.is_dir():
+        raise AudioError(f"{root}: no such folder; expected one that holds a folder of clips for each word")
+    return [path for path in folders_in(root) if not path.name.startswith("_")]
 
 
 def held_out_clips(clips: Sequence[Clip], labels: Collection[str] | None) -> set[Clip]:
@@ -154,18 +122,6 @@ def place(name: str) -> float:
     return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8]) / 2**64
 
 
-def strangers(root: str | Path) -> list[Path]:
-    """Audio files in the folders of words that no command takes for clips, judged by their suffix."""
-    return [
-        path
-        for folder in word_folders(Path(root))
-        for path in sorted(folder.iterdir())
-        if not is_hidden(path)
-        and path.suffix.lower() not in SUFFIXES
-        and (mimetypes.guess_type(path.name)[0] or "").startswith("audio/")
-    ]
-
-
 def faults(paths: Iterable[Path], rate: int, workers: int) -> dict[str, str]:
     """{path: sentence} of the recordings that cannot be used; `workers` processes read them all."""
     files = list(paths)
@@ -193,7 +149,12 @@ def survey(
     found = Found()
     every = {root: scan(root, labels) for root in roots}
     for root in roots:
-        found.left_out.update((str(path), f"{path.suffix} files are not taken for clips") for path in strangers(root))
+        found.left_out.update(
+            (str(path), f"{path.suffix} files are not read; make it .wav or .flac")
+            for folder in word_folders(Path(root))
+            for path in sorted(folder.iterdir())
+            if path.suffix.lower() in FOREIGN and not is_hidden(path.name)
+        )
         if not has_list(root):
             held, rest = (every[root][split] for split in ("validation", "training"))
             speakers = len({speaker_of(path) for _, path in held})
