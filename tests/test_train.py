@@ -782,7 +782,7 @@ def test_training_without_a_list(clips, tmp_path, caplog):
     with caplog.at_level("INFO", "train"):
         run = train.Run(tomllib.loads(CONFIG), arguments(copy, tmp_path / "out"))
     assert any("has no validation_list.txt: 4 clips of 1 speakers" in record.getMessage() for record in caplog.records)
-    listed = evaluation_list(copy, tmp_path, run.labels).read_text().splitlines()
+    listed = evaluation_list(run.settings, tmp_path).read_text().splitlines()
     assert [line.split("/")[0] for line in listed[:4]] == ["cat", "dog", "no", "yes"]
     assert len({line.split("/")[1] for line in listed[:4]}) == 1
     validating = run.validation["recorded"].label

@@ -447,7 +447,7 @@ def run_stages(arguments: argparse.Namespace) -> int:
     if arguments.ship and run.team.leads:
         negatives = data.held_out(arguments.speech, run.settings.hold_out)
         usable = [path for path in negatives if str(path) not in run.left_out]
-        ship(run.out / f"{run.stages[-1].name}.pt", Path(arguments.ship), Path(arguments.data), run.labels, usable)
+        ship(run.out / f"{run.stages[-1].name}.pt", Path(arguments.ship), run.settings, usable, run.left_out)
     run.team.leave()
     if not run.left_out:
         return 0
