@@ -7,7 +7,15 @@
 `load` gives a Model (immutable, shared), `Model.predict` scores about a second, `Model.stream` follows one live source,
 `detect` does the whole way from samples to events. Every exception derives from KwsrtError.
 """
+import os
+from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, version
+
+if os.path.exists(f"{__path__[0]}/frontend.pyx") and PathFinder.find_spec("kwsrt.frontend", __path__) is None:
+    from kwsrt._checkout import installed
+
+    # The sources of a checkout, not built in place. Python finds them first for whoever works in the checkout.
+    __file__, __path__ = installed(__path__[0])
 
 from kwsrt.capture import devices, microphone
 from kwsrt.decision import Detection, Detector
