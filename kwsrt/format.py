@@ -44,6 +44,7 @@ VERSION = 2
 HEADER = struct.Struct("<8sIIQII32s")
 ALIGNMENT = 16
 LARGEST_FILE = 1 << 26
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 VERIFICATION_PIECE = 1 << 16
 
 
@@ -160,6 +161,8 @@ def read_bytes(path: str | Path, most: int = LARGEST_FILE, what: str = "kwsrt mo
         raise ModelFileError(f"{path}: cannot read the file: expected a regular file, not a folder, a pipe or a device")
     if not small:
         raise ModelFileError(f"{path}: larger than any {what}; is this the right file?")
+    if data.startswith(LFS_POINTER):
+        raise ModelFileError(f"{path}: a pointer of Git LFS, and not the file itself; fetch it with git lfs pull")
     return data
 
 
