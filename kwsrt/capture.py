@@ -80,7 +80,7 @@ class Microphone:
                 samplerate=self.native_rate, device=self._device, channels=1, dtype="int16",
                 blocksize=round(CHUNK * self.native_rate), callback=self._copy)
             self._stream.start()
-        except (library.PortAudioError, ValueError) as error:
+        except (library.PortAudioError, ValueError, OverflowError) as error:
             self._release()
             raise MicrophoneError(f"cannot open the microphone: {error}") from None
         same = self.native_rate == self.sample_rate

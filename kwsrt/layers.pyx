@@ -46,7 +46,7 @@ cdef class Kernels:
 
     def __cinit__(self, isa=None):
         isa = isa or os.environ.get("KWSRT_ISA") or None
-        self.table = kws_select_kernels(NULL) if isa is None else kws_select_kernels(isa.encode())
+        self.table = kws_select_kernels(NULL) if isa is None else kws_select_kernels(isa.encode(errors="replace"))
         if self.table == NULL:
             raise OptionError(f"instruction set {isa!r} (KWSRT_ISA): this machine runs {', '.join(available_isas())}")
 

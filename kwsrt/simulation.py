@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,11 +20,12 @@ from kwsrt.decision import MIDDLE, Detection, Detector
 from kwsrt.errors import AudioError, OptionError
 from kwsrt.model import Model, load
 from kwsrt.scores import Scores
+from kwsrt.workers import shared
 
 # A detection belongs to a word if it fires between the word's start and so many seconds after its end.
 LATEST = 1.0
-# A word comes about every so many seconds.
-SPACING = 4.0
+# A word comes about every so many seconds, and its clip has so many at most.
+SPACING, LONGEST_WORD = 4.0, 2.0
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.993, 0.996)
 
 
@@ -46,6 +46,14 @@ class Take:
     seconds: float
     scores: Scores
     placed: list[Placed] | None = None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A recording that could not be used, and why."""
+
+    path: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -120,7 +128,7 @@ def mixed(background: NDArray[np.float32], clips: Iterator[tuple[str, NDArray[np
     Both are measured over the word's sound; where the background is silent, the word keeps its level."""
     out, placed = background.copy(), []
     at = int(rate * random.uniform(1, SPACING / 2))
-    while at + 2 * rate < len(out):
+    while at + LONGEST_WORD * rate < len(out):
         label, clip = next(clips)
         first, last = sounding(clip, rate)
         under = float(np.square(out[at + first:at + last], dtype=np.float64).mean())
@@ -176,16 +184,43 @@ def _words(clips: Sequence[tuple[str, Path]], model: Model,
     while True:
         for index in random.permutation(len(clips)):
             label, path = clips[index]
-            yield label, audio.as_float(audio.prepare(*audio.read(path), model.sample_rate))
+            yield label, word(path, model.sample_rate)
 
 
-def takes(jobs: Sequence[Job], processes: int) -> Iterator[Take]:
-    """The takes of the jobs, in their order, made by several processes."""
-    if processes <= 1 or len(jobs) <= 1:
-        yield from map(take, jobs)
-        return
-    with ProcessPoolExecutor(processes) as pool:
-        yield from pool.map(take, jobs)
+def word(path: Path, rate: int) -> NDArray[np.float32]:
+    """A clip of a word, float32 (n,) at `rate` Hz.
+
+    Raises
+    ------
+    AudioError : a clip that cannot be used, or that is too long to be one word.
+    """
+    samples = audio.as_float(audio.prepare(*audio.read(path), rate))
+    if len(samples) > LONGEST_WORD * rate:
+        raise AudioError(f"{path}: {len(samples) / rate:.2f} s long; a word to mix in has at most {LONGEST_WORD:g} s")
+    return samples
+
+
+def takes(jobs: Sequence[Job], processes: int) -> Iterator[Take | LeftOut]:
+    """The takes of the jobs, in their order, made by several processes.
+
+    A recording that cannot be used is left out, and so is one whose process dies, for example for lack of memory: the
+    others go on.
+
+    Raises
+    ------
+    KwsrtError : a model, thinning level or gate that no recording can be heard with.
+    """
+    for job, made in zip(jobs, shared(_attempt, jobs, processes), strict=True):
+        yield made or LeftOut(str(job.path), "the process that heard it was ended from outside, or ran out of memory")
+
+
+def _attempt(job: Job) -> Take | LeftOut:
+    try:
+        return take(job)
+    except MemoryError:
+        return LeftOut(str(job.path), "out of memory")
+    except (AudioError, OSError) as error:
+        return LeftOut(str(job.path), str(error).removeprefix(f"{job.path}: "))
 
 
 def judge(heard: Iterable[Take], labels: Sequence[str], detector: Callable[[], Detector]) -> Outcome:

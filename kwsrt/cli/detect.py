@@ -19,6 +19,7 @@ from kwsrt.cli.common import (
     event_line,
     report_audio,
 )
+from kwsrt.cli.output import note, say
 from kwsrt.errors import AudioError
 
 HELP = "print the keywords in recordings or in a live stream"
@@ -51,13 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             events = kwsrt.detect(source, model=model, thin=arguments.thin, **detector_options(arguments))
             if len(arguments.files) > 1 and not arguments.json:
-                print(f"{name}:", flush=True)
+                say(f"{name}:")
             heard = None
             for heard in events:
-                print(event_line(name, heard, arguments.json), flush=True)
+                say(event_line(name, heard, arguments.json))
             if heard is None and not arguments.json:
-                print(f"kwsrt: no keyword heard in {name}", file=sys.stderr)
-        except AudioError as error:
+                note(f"no keyword heard in {name}")
+        except (AudioError, MemoryError) as error:
             failed = True
             report_audio(name, error)
     return 2 if failed else 0

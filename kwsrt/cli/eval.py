@@ -7,6 +7,7 @@ from typing import Any
 import kwsrt
 from kwsrt.cli import picture
 from kwsrt.cli.common import Parser, add_json_option, add_model_options, progress, report_audio
+from kwsrt.cli.output import say, shown
 from kwsrt.clips import find_clips
 from kwsrt.errors import AudioError
 from kwsrt.evaluation import hear, summary
@@ -48,30 +49,30 @@ def run(arguments: argparse.Namespace) -> int:
     for path, label in progress(clips, "clip"):
         try:
             outcomes.append(hear(model, path, label, arguments.thin))
-        except AudioError as error:
+        except (AudioError, MemoryError, OSError) as error:
             report_audio(path, error)
     if not outcomes:
         raise AudioError(f"{arguments.folder}: none of its clips could be used")
     result = summary(outcomes, model.labels)
-    print(json.dumps(result) if arguments.json else _table(result, f"{model.name}, {arguments.thin}"))
+    say(*[json.dumps(result)] if arguments.json else _table(result, f"{model.name}, {arguments.thin}"))
     if arguments.plot:
         title = f"{model.name}, {arguments.thin}: {result['accuracy']:.1%} of {result['clips']} clips"
         picture.draw_confusion(result, title, arguments.plot)
     return 0 if len(outcomes) == len(clips) else 2
 
 
-def _table(result: dict[str, Any], of: str) -> str:
+def _table(result: dict[str, Any], of: str) -> list[str]:
     """The confusion matrix with accuracies, aligned."""
     per_class, confusion = result["per_class"], result["confusion"]
     heard = list(next(iter(confusion.values())))
-    rows = [["said / heard", *heard, "accuracy"]]
-    rows += [[true, *(str(clips or ".") for clips in row.values()), f"{per_class[true]:.1%}"]
+    rows = [["said / heard", *map(shown, heard), "accuracy"]]
+    rows += [[shown(true), *(str(clips or ".") for clips in row.values()), f"{per_class[true]:.1%}"]
              for true, row in confusion.items()]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.rjust(width) if i else cell.ljust(width)
                        for i, (cell, width) in enumerate(zip(row, widths, strict=True))) for row in rows]
     low, high = result["interval"]
-    return "\n".join([
+    return [
         f"accuracy {result['accuracy']:.2%} over {result['clips']} clips ({of})",
         f"95 % interval {low:.2%} to {high:.2%}, bootstrap over {result['speakers']} speakers; "
-        f"calibration error {result['calibration_error']:.2%}", "", *lines])
+        f"calibration error {result['calibration_error']:.2%}", "", *lines]
