@@ -563,7 +563,7 @@ def test_coarse_numbers_are_those_of_the_file(clips, tmp_path):
     """A stage with `spread` leaves numbers that are few bits in the file, and one `a` for all levels."""
     run = train.Run(tomllib.loads(CONFIG), arguments(clips, tmp_path / "out"))
     *_, path = [run.train(stage) for stage in run.stages]
-    loaded = folding.load_checkpoint(path)
+    loaded = read_checkpoint(path)
     tensors, _ = folding.fold(folding.build_network(loaded), loaded["network"], rebinarize=False)
     tensors["verify.scores"] = np.zeros((3, 4), np.float32)
     specs = [spec for spec in layout.tensor_specs(loaded["network"], 4) if not spec.is_binary]
