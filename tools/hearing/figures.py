@@ -102,6 +102,7 @@ def table(title: str, rows: Sequence[Sequence[object]]) -> str:
     """Rows, the first of which names the columns, under a title; the first column is aligned left, the others right."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    lines = ["  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in
-                                                  zip(row[1:], widths[1:], strict=True))]) for row in cells]  # fmt: skip
+    lines = ["  ".join([row[0].ljust(widths[0]),
+                        *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
+             for row in cells]  # fmt: skip
     return "\n".join([title, *lines])
