@@ -306,9 +306,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.out:
             written = best
             if arguments.all:
-                rest = {name: value for name, value in best.options.items() if name != "threshold"}
+                others = {name: value for name, value in best.options.items() if name != "threshold"}
                 everyone = both(choosing, reporting)
-                written = with_thresholds(everyone, rest, limits, by_word(everyone, rest))
+                written = with_thresholds(everyone, others, limits, by_word(everyone, others))
                 print(f"thresholds by both halves: {_thresholds(written)}; {written.alarms:.1f} alarms an hour, "
                       f"{written.false:.2f} false per 100, {100 * written.found:.1f} % found")
             kept = {name: value for name, value in written.options.items() if hasattr(model, name)}
