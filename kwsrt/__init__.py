@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from kwsrt.capture import devices, microphone
 from kwsrt.decision import Detection, Detector
-from kwsrt.errors import AudioError, KwsrtError, MicrophoneError, ModelFileError, OptionError, ThinError
+from kwsrt.errors import AudioError, AudioWarning, KwsrtError, MicrophoneError, ModelFileError, OptionError, ThinError
 from kwsrt.listening import listen
 from kwsrt.model import Model, detect, load
 from kwsrt.scores import Scores
@@ -22,5 +22,6 @@ try:
 except PackageNotFoundError:  # run from a checkout that was built in place
     __version__ = "0+unknown"
 
-__all__ = ["AudioError", "Detection", "Detector", "KwsrtError", "MicrophoneError", "Model", "ModelFileError",
-           "OptionError", "Scores", "Stream", "ThinError", "detect", "devices", "listen", "load", "microphone"]
+__all__ = ["AudioError", "AudioWarning", "Detection", "Detector", "KwsrtError", "MicrophoneError", "Model",
+           "ModelFileError", "OptionError", "Scores", "Stream", "ThinError", "detect", "devices", "listen", "load",
+           "microphone"]

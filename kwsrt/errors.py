@@ -1,4 +1,4 @@
-"""Every exception that kwsrt raises on purpose; all of them derive from KwsrtError."""
+"""Every exception that kwsrt raises on purpose; all of them derive from KwsrtError. And its only warning."""
 
 
 class KwsrtError(Exception):
@@ -23,3 +23,7 @@ class OptionError(KwsrtError, ValueError):
 
 class MicrophoneError(KwsrtError, OSError):
     """No microphone, no PortAudio library, or a device that stopped."""
+
+
+class AudioWarning(UserWarning):
+    """Audio that is used, with something to know about it: channels cancel each other, a file was cut off."""

@@ -31,17 +31,25 @@ cdef void *_allocate(size_t size) except NULL:
 
 
 def as_array(samples):
-    """Samples as an array, of which nothing else is checked; bytes are little-endian int16.
+    """Samples as an array, of which nothing else is checked; memory that is bytes holds little-endian int16.
+
+    Such memory is bytes, bytearray, a memoryview or array.array of bytes, or a buffer of cffi, but no NumPy array.
 
     Raises
     ------
     AudioError : bytes that end within a sample.
     """
-    if isinstance(samples, (bytes, bytearray)) or (isinstance(samples, memoryview) and samples.format == "B"):
-        if len(samples) % 2:
-            raise AudioError(f"{len(samples)} bytes are no whole number of 16-bit samples")
-        return np.frombuffer(samples, "<i2").astype(np.int16, copy=False)
-    return np.asarray(samples)
+    if isinstance(samples, (np.ndarray, np.generic, list, tuple)):
+        return np.asarray(samples)
+    try:
+        memory = memoryview(samples)
+    except (TypeError, ValueError, BufferError):
+        return np.asarray(samples)
+    if memory.itemsize != 1 or memory.format == "?":
+        return np.asarray(memory)
+    if memory.nbytes % 2:
+        raise AudioError(f"{memory.nbytes} bytes are no whole number of 16-bit samples")
+    return np.frombuffer(memory if memory.c_contiguous else memory.tobytes(), "<i2").astype(np.int16, copy=False)
 
 
 def check_samples(samples):

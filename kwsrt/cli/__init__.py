@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import kwsrt
 from kwsrt.cli import bench, detect, devices, eval, info, listen, record, simulate, threshold
-from kwsrt.cli.common import Parser, report
+from kwsrt.cli.common import Parser, report, warnings_shown
 from kwsrt.errors import KwsrtError
 
 DESCRIPTION = """\
@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be text that the terminal can show
     arguments = parser.parse_args(argv)
     try:
-        code: int = arguments.run(arguments)
+        with warnings_shown():
+            code: int = arguments.run(arguments)
         sys.stdout.flush()
     except KwsrtError as error:
         report(error)

@@ -3,12 +3,14 @@ import argparse
 import dataclasses
 import json
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from kwsrt.decision import Detection
-from kwsrt.errors import AudioError
+from kwsrt.errors import AudioError, AudioWarning
 from kwsrt.model import DEFAULT_MODEL
 
 T = TypeVar("T")
@@ -56,6 +58,13 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
                         help="seconds below the threshold before a word may come again (default: 0)")
 
 
+def add_channel_option(parser: argparse.ArgumentParser) -> None:
+    """--channel: of recordings."""
+    parser.add_argument("--channel", type=int, metavar="N",
+                        help="the channel to hear of recordings that have several, 0 is the first (default: the mean "
+                             "of all)")
+
+
 def detector_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was given of the detector's options."""
     names = ("threshold", "smoothing", "patience", "refractory", "debounce")
@@ -83,6 +92,23 @@ def report_audio(name: str | Path, error: AudioError) -> None:
 def report(error: object) -> None:
     """Print an error as one line on standard error."""
     print("kwsrt: error:", *str(error).split(), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def warnings_shown() -> Iterator[None]:
+    """Each AudioWarning is shown as one line on standard error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", AudioWarning)
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, AudioWarning):
+                print("kwsrt: warning:", *str(message).split(), file=sys.stderr, flush=True)
+            else:
+                usual(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def progress(items: Iterable[T], unit: str, total: int | None = None) -> Iterator[T]:
