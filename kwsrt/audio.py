@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from kwsrt.arguments import shown
 from kwsrt.errors import AudioError, AudioWarning
 from kwsrt.frontend import as_array, check_samples
 from kwsrt.reading import Recording, Samples, open_recording
@@ -253,9 +254,9 @@ def check_channel(channel: Any, count: int | None = None) -> int | None:
     except TypeError:
         number = -1
     if number < 0:
-        raise AudioError(f"channel {channel!r}: expected a number, 0 for the first, or None for the mean of all")
+        raise AudioError(f"channel is {shown(channel)}: expected a number, 0 for the first, or None for the mean")
     if count is not None and number >= count:
-        raise AudioError(f"channel {number}: there {f'are {count}, 0 to {count - 1}' if count > 1 else 'is one, 0'}")
+        raise AudioError(f"channel is {number}: there {f'are {count}, 0 to {count - 1}' if count > 1 else 'is one, 0'}")
     return number
 
 

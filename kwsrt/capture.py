@@ -4,13 +4,13 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kwsrt.audio import as_float, check_rate
-from kwsrt.errors import MicrophoneError
+from kwsrt.errors import MicrophoneError, no_copy
 from kwsrt.resample import Resampler
 
 # Seconds of audio that wait for a reader that has fallen behind, before new audio is dropped.
@@ -80,7 +80,7 @@ class Microphone:
                 samplerate=self.native_rate, device=self._device, channels=1, dtype="int16",
                 blocksize=round(CHUNK * self.native_rate), callback=self._copy)
             self._stream.start()
-        except (library.PortAudioError, ValueError) as error:
+        except (library.PortAudioError, ValueError, OverflowError) as error:
             self._release()
             raise MicrophoneError(f"cannot open the microphone: {error}") from None
         same = self.native_rate == self.sample_rate
@@ -103,6 +103,9 @@ class Microphone:
         except queue.Full:
             self.overflows += 1
             self._lost += frames
+
+    def __reduce__(self) -> NoReturn:
+        raise no_copy(self, "open it a second time")
 
     @property
     def waiting(self) -> float:

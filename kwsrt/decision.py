@@ -1,11 +1,13 @@
 """From scores to events: which decisions are a keyword that was said."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from kwsrt.errors import OptionError
+from kwsrt.arguments import number, shown, whole
+from kwsrt.errors import OptionError, no_copy
 from kwsrt.scores import Scores
 from kwsrt.trigger import Trigger
 
@@ -15,6 +17,8 @@ MIDDLE = 0.6
 WORD_RANGE_DB = 20.0
 # Stops close the mouth within a word: silences up to this many seconds do not end it.
 LONGEST_CLOSURE = 0.13
+# Far more than is of use, two minutes of the bundled model, and little enough to keep and to average.
+MOST_DECISIONS = 1000
 
 
 @dataclass(frozen=True)
@@ -49,29 +53,33 @@ class Detector:
     Parameters
     ----------
     labels : of the scores. threshold : 0 to 1, one for all or {label: threshold} (labels left out never fire).
-    smoothing, patience : decisions, 1 or more. refractory, debounce : seconds, 0 or more.
+    smoothing, patience : decisions, 1 to 1,000. refractory, debounce : seconds, 0 or more.
 
     Raises
     ------
-    OptionError : a value outside its range, or a threshold for a label that the model does not have.
+    OptionError : a value outside its range, or a threshold for a label that the model does not have. UseError, of its
+        methods : another thread is in a push. It cannot be copied either: make a new one.
     """
 
     def __init__(self, labels: Sequence[str], *, threshold: float | Mapping[str, float] = 0.8, smoothing: int = 5,
                  patience: int = 3, refractory: float = 0.5, debounce: float = 0.0) -> None:
-        keywords = [label for label in labels if not label.startswith("_")]
-        limits = dict(threshold) if isinstance(threshold, Mapping) else dict.fromkeys(keywords, threshold)
-        if unknown := sorted(set(limits) - set(keywords)):
-            raise OptionError(f"threshold for {', '.join(unknown)}: the keywords of this model are "
+        self._labels = _strings(labels)
+        keywords = [label for label in self._labels if not label.startswith("_")]
+        if isinstance(threshold, Mapping):
+            limits = {label: number(value, f"threshold of {shown(label)}", 0, 1) for label, value in threshold.items()}
+        else:
+            limits = dict.fromkeys(keywords, number(threshold, "threshold", 0, 1))
+        if unknown := [label for label in limits if label not in keywords]:
+            raise OptionError(f"threshold for {', '.join(map(str, unknown))}: the keywords of this model are "
                               f"{', '.join(keywords)}")
-        for value in limits.values():
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.floating)) or not 0 <= value <= 1:
-                raise OptionError(f"threshold {value!r}: expected a number from 0 to 1")
-        whole = all(isinstance(value, int) and value >= 1 for value in (smoothing, patience))
-        if not whole or not all(0 <= seconds < float("inf") for seconds in (refractory, debounce)):
-            raise OptionError("smoothing and patience are 1 decision or more, refractory and debounce 0 s or more")
-        self._labels = list(labels)
-        each = np.array([limits.get(label, np.inf) for label in labels], np.float64)
-        self._trigger = Trigger(each, smoothing, patience, refractory, debounce)
+        each = np.array([limits.get(label, np.inf) for label in self._labels], np.float64)
+        self._trigger = Trigger(
+            each, whole(smoothing, "smoothing", 1, MOST_DECISIONS), whole(patience, "patience", 1, MOST_DECISIONS),
+            number(refractory, "refractory", 0, what="seconds, 0 or more"),
+            number(debounce, "debounce", 0, what="seconds, 0 or more"))
+
+    def __reduce__(self) -> NoReturn:
+        raise no_copy(self, "make a new one, with Model.detector()")
 
     def reset(self) -> None:
         """Forget all scores and detections, as for a stream that begins anew."""
@@ -98,6 +106,16 @@ class Detector:
             start, stop = _extent(times, loudness, max(0.0, end - window))
             found.append(Detection(self._labels[label], score, end - (1 - MIDDLE) * window, start, stop))
         return found
+
+
+def _strings(labels: Sequence[str]) -> list[str]:
+    try:
+        strings = [] if isinstance(labels, str) else list(labels)
+    except TypeError:
+        strings = []
+    if not strings or not all(isinstance(label, str) for label in strings):
+        raise OptionError(f"labels are {shown(labels)}: expected strings, one or more")
+    return strings
 
 
 def _extent(times: NDArray[np.float64], levels: NDArray[np.float32], earliest: float) -> tuple[float, float]:

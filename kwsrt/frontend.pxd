@@ -45,9 +45,12 @@ cdef class FrontEnd:
 cdef class OnlineFrontEnd:
     cdef readonly FrontEnd frontend
     cdef kws_online state
+    cdef int32_t _use            # FREE or IN_USE
     cdef void *_buffer
     cdef size_t size             # bytes
 
+    cdef _frames_of(self, const void *samples, bint s16, size_t n)
+    cdef void forget(self) noexcept nogil
     cdef size_t accept_f32(self, const float *samples, size_t n) noexcept nogil
     cdef size_t accept_s16(self, const int16_t *samples, size_t n) noexcept nogil
     cdef bint ready(self) noexcept nogil

@@ -113,6 +113,11 @@ cdef struct ClassifierLayer:
 cdef class Kernels:
     cdef const kws_kernels *table
 
+cdef class PackedWeights:
+    cdef readonly Kernels kernels
+    cdef readonly int inputs, outputs
+    cdef readonly object file_order, data
+
 cdef class BinaryLinear:
     cdef readonly Kernels kernels
     cdef LinearLayer layer

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from kwsrt import audio as audio_module
 from kwsrt import format as file_format
+from kwsrt.arguments import shown
 from kwsrt.decision import Detection, Detector
 from kwsrt.errors import AudioError, KwsrtError, ModelFileError
 from kwsrt.frontend import FrontEnd, as_array
@@ -27,6 +28,8 @@ PIECE = 10
 class Model:
     """A keyword model: immutable, safe to share between threads and streams. Made by `kwsrt.load`.
 
+    It can be copied and pickled, for example to be sent to another process; a pickle holds the bytes of the model file.
+
     Attributes
     ----------
     name : str. labels : tuple of str, in the order of scores; those that begin with an underscore are no keywords.
@@ -39,6 +42,7 @@ class Model:
     """
 
     def __init__(self, file: file_format.ModelFile) -> None:
+        self._file = file
         self.manifest: Mapping[str, Any] = file.manifest
         self.name: str = file.manifest["name"]
         self.labels: tuple[str, ...] = tuple(file.manifest["labels"])
@@ -61,6 +65,11 @@ class Model:
         self.threshold: float | dict[str, float] = file.manifest.get("threshold", 0.8)
         self.smoothing: int = file.manifest.get("smoothing", 5)
         self.patience: int = file.manifest.get("patience", 3)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The file, and what may have been changed since, or added by a subclass; all else is made of the file anew."""
+        made = ("_file", "manifest", "tensors", "frontend", "network", "isa")
+        return _of_file, (type(self), self._file), {key: value for key, value in vars(self).items() if key not in made}
 
     def __repr__(self) -> str:
         return f"<kwsrt.Model {self.name!r}: {len(self.labels)} labels, {', '.join(self.thin_levels)}, {self.isa}>"
@@ -126,7 +135,8 @@ class Model:
 
         Raises
         ------
-        ThinError : an unknown level. OptionError : a stride below 1, a gate that is no number or without `_silence_`.
+        ThinError : an unknown level. OptionError : a stride that is no whole number from 1 to 10,000, a gate that is no
+            number or without `_silence_`.
         """
         silence = self.labels.index("_silence_") if "_silence_" in self.labels else None
         return Stream(self.frontend, self.network, thin=thin, stride=stride, gate=gate, silence=silence)
@@ -149,6 +159,13 @@ class Model:
         heard = self.frontend.quantized(file_format.verification_audio(self.window))[None]
         got = np.concatenate([self.network.run(heard, level) for level in self.thin_levels])
         return float(np.abs(got - self.tensors["verify.scores"]).max())
+
+
+def _of_file(kind: type[Model], file: file_format.ModelFile) -> Model:
+    """A Model, or an object of a subclass, whose own __init__ may take something else."""
+    model = kind.__new__(kind)
+    Model.__init__(model, file)
+    return model
 
 
 def bundled_models() -> dict[str, Path]:
@@ -178,10 +195,14 @@ def load(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
     bundled = bundled_models()
     if isinstance(name_or_path, str) and name_or_path in bundled:
         return Model(file_format.read(bundled[name_or_path]))
-    path = Path(name_or_path)
-    if not path.exists() and path.suffix != ".kws":
-        raise ModelFileError(f"no model {str(name_or_path)!r}: expected the path of a .kws file, "
-                             f"or one of {', '.join(bundled)}")
+    try:
+        path = Path(name_or_path)
+    except TypeError:
+        raise ModelFileError(f"name_or_path is {shown(name_or_path)}: expected the path of a .kws file, or one of "
+                             f"{', '.join(bundled)}") from None
+    if not os.path.exists(path) and path.suffix != ".kws":
+        raise ModelFileError(f"no model {shown(str(name_or_path))}: expected the path of a .kws file, or one of "
+                             f"{', '.join(bundled)}")
     file = file_format.read(path)
     try:
         return Model(file)
@@ -264,7 +285,9 @@ def _is_samples(given: object) -> bool:
 
 def _holds_clips(given: object) -> bool:
     """Whether it is a list or tuple whose items are samples themselves."""
-    return isinstance(given, (list, tuple)) and len(given) > 0 and (_is_memory(given[0]) or np.ndim(given[0]) > 0)
+    if not isinstance(given, (list, tuple)) or not given:
+        return False
+    return isinstance(given[0], (list, tuple)) or _is_memory(given[0]) or np.ndim(given[0]) > 0
 
 
 def _is_memory(given: object) -> bool:

@@ -18,8 +18,8 @@ from libc.string cimport memmove, memset
 
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from kwsrt.layers cimport (KWS_LARGEST_TOTAL, Classifier, ConvLayer, Memory, Scratch, ScratchSize, Staircase,
-                           classifier_run, classifier_sums, close_up, conv_image_row, conv_rows, conv_scratch,
+from kwsrt.layers cimport (KWS_LARGEST_TOTAL, Classifier, ConvLayer, Memory, PackedWeights, Scratch, ScratchSize,
+                           Staircase, classifier_run, classifier_sums, close_up, conv_image_row, conv_rows, conv_scratch,
                            conv_store, input_rows, kws_code_bytes, kws_padded_outputs, larger, linear_scratch,
                            memory_scratch, memory_sums, softmax)
 
@@ -30,8 +30,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kwsrt.errors import OptionError, ThinError
-from kwsrt.layers import PackedWeights
+from kwsrt.arguments import shown, whole
+from kwsrt.errors import OptionError, ThinError, no_copy
 
 INT8, FLOAT32 = np.dtype(np.int8), np.dtype(np.float32)
 
@@ -194,6 +194,9 @@ cdef class Network:
                 free(self._levels[i].blocks)
             free(self._levels)
 
+    def __reduce__(self):
+        raise no_copy(self, "share it, or copy its Model")
+
     @property
     def layers(self):
         """The layer objects by name, a new dict."""
@@ -206,10 +209,10 @@ cdef class Network:
         ------
         ThinError : the network has no such level.
         """
+        if not isinstance(thin, str) or thin not in (*self.levels, "auto"):
+            raise ThinError(f"thin is {shown(thin)}: this model has {', '.join(self.levels)}, auto")
         if thin == "auto":
             return AUTO
-        if thin not in self.levels:
-            raise ThinError(f"unknown thinning level {thin!r}: this model has {', '.join(self.levels)}, auto")
         return self.levels.index(thin)
 
     def run(self, features, thin):
@@ -506,19 +509,22 @@ cdef class Network:
         else:
             k.affine_levels(&block.project.epilogue, next_quantizer, s.sums, b.m, rows, self._width, b.x, q)
 
-    def layer_times(self, features, thin, int repeats):
+    def layer_times(self, features, thin, repeats):
         """Where the time of a decision goes: {layer: microseconds}, each the mean of `repeats` runs of that layer alone.
 
         features, int8 (frames, bins) : a window. Of a causal network, what one new step takes.
 
         Raises
         ------
-        ThinError : no such level, or "auto".
+        ThinError : no such level, or "auto". OptionError : features of another shape, no repeats.
         """
+        cdef int count = whole(repeats, "repeats", 1, 1_000_000_000)
         cdef int32_t index = self.level_index(thin)
         if index == AUTO:
             raise ThinError("layers are timed at one thinning level, not at auto")
         cdef const int8_t[:, ::1] q = np.ascontiguousarray(features, dtype=np.int8)
+        if q.shape[0] != self.frames or q.shape[1] != self.bins:
+            raise OptionError(f"expected features of shape ({self.frames}, {self.bins})")
         cdef Workspace work = self.workspace()
         cdef Kept kept = self.kept()
         cdef Buffers *b = &work.buffers
@@ -534,18 +540,18 @@ cdef class Network:
         self.infer(index, &q[0, 0], past, b, &scores[0])
         times = {}
         start = _nanoseconds()
-        for _ in range(repeats):
+        for _ in range(count):
             self._first_rows(&q[0, 0], first, first_rows, past, b)
         times["conv1"] = _nanoseconds() - start
         start = _nanoseconds()
-        for _ in range(repeats):
+        for _ in range(count):
             self._stem_rows(0, rows, past, past.x[0], b)
         times["conv2, fc1"] = _nanoseconds() - start
         for i in range(level.count):
             block = &level.blocks[i]
             name = f"blocks.{self._run_blocks[thin][i]}"
             start = _nanoseconds()
-            for _ in range(repeats):
+            for _ in range(count):
                 if self.causal:
                     k.memory(block.memory.weights, column, self._taps, self._width, b.scratch.sums)
                 else:
@@ -554,15 +560,15 @@ cdef class Network:
                                self._width, b.m, b.scratch.codes)
             times[f"{name}.memory"] = _nanoseconds() - start
             start = _nanoseconds()
-            for _ in range(repeats):
+            for _ in range(count):
                 self._expand(k, block, rows, b.scratch)
             times[f"{name}.expand"] = _nanoseconds() - start
             start = _nanoseconds()
-            for _ in range(repeats):
+            for _ in range(count):
                 self._project(k, block, rows, _next_quantizer(level, i), column, b)
             times[f"{name}.project"] = _nanoseconds() - start
         start = _nanoseconds()
-        for _ in range(repeats):
+        for _ in range(count):
             if self.causal:
                 k.to_int8(b.x, self._width, level.classifier.inverse_scale, past.ends)
                 classifier_sums(k, &level.classifier, past.ends, b.classifier_sums, b.logits)
@@ -571,7 +577,7 @@ cdef class Network:
                                b.classifier_sums, b.logits)
             softmax(b.logits, self.classes, &scores[0])
         times["classifier"] = _nanoseconds() - start
-        return {name: took / repeats / 1000 for name, took in times.items()}
+        return {name: took / count / 1000 for name, took in times.items()}
 
 
 cdef int64_t _nanoseconds() noexcept nogil:

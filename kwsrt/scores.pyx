@@ -4,7 +4,10 @@ from libc.string cimport memcpy
 
 import numpy as np
 
-from kwsrt.errors import OptionError
+from kwsrt.arguments import whole
+from kwsrt.errors import OptionError, not_free
+
+LARGEST_INT = (1 << 31) - 1
 
 
 cdef class Scores:
@@ -30,8 +33,10 @@ cdef class Scores:
     """
 
     def __init__(self, values, ends, loudness, thin, window, sample_rate):
-        if not all(isinstance(number, (int, np.integer)) and 1 <= number < 1 << 31 for number in (window, sample_rate)):
-            raise OptionError(f"window {window!r} and sample rate {sample_rate!r}: expected whole numbers of 1 or more")
+        if self._memory is not None:  # arrays point into it
+            raise OptionError("these Scores were made already: make new ones")
+        window, sample_rate = (whole(value, name, 1, LARGEST_INT)
+                               for value, name in ((window, "window"), (sample_rate, "sample_rate")))
         try:
             values = np.asarray(values, np.float32)
             others = np.asarray(ends, np.int64), np.asarray(loudness, np.float32), np.asarray(thin, np.int8)
@@ -120,6 +125,8 @@ cdef _share_out(Scores scores, Py_ssize_t count, Py_ssize_t labels, int32_t wind
 cdef tuple _arrays_of(Scores scores):
     """values, ends, loudness and thin as arrays, made once."""
     cdef Py_ssize_t count = scores.count
+    if scores._memory is None:
+        raise not_free(scores, False)
     if scores._arrays is None:
         values = _array(scores, np.float32, scores.at.values, count * scores.labels).reshape(count, scores.labels)
         scores._arrays = (values, _array(scores, np.int64, scores.at.ends, count),

@@ -1,4 +1,5 @@
 """Bytes of a recording, front to back, and what kind of file they are."""
+import errno
 import os
 import stat
 from typing import Any
@@ -135,6 +136,8 @@ class Source:
         return bytes(data)
 
     def _unreadable(self, error: Exception) -> AudioError:
+        if isinstance(error, OSError) and error.errno == errno.EBADF:
+            return AudioError(f"{self.name} is closed")
         return AudioError(f"{self.name}: cannot read: {getattr(error, 'strerror', None) or error}")
 
 

@@ -6,7 +6,8 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t
 from libc.string cimport memmove
 
-from kwsrt.frontend cimport OnlineFrontEnd, open_samples
+from kwsrt.frontend cimport FrontEnd, OnlineFrontEnd, kws_frontend_options, open_samples
+from kwsrt.guard cimport FREE, IN_USE, UNMADE, claim
 from kwsrt.network cimport Network, Kept, Workspace
 from kwsrt.scores cimport Decisions, Scores, first_of, room_for
 
@@ -14,7 +15,8 @@ import math
 
 import numpy as np
 
-from kwsrt.errors import OptionError
+from kwsrt.arguments import number, shown, whole
+from kwsrt.errors import OptionError, no_copy, not_free
 
 LONGEST_STRIDE = 10000
 cdef int8_t SKIPPED = -1
@@ -25,7 +27,7 @@ cdef class Stream:
 
     A decision covers `window` samples and comes every `stride` samples; the first one when `window` samples have been
     pushed. Scores do not depend on how the samples were cut into chunks, to the last bit. Use one Stream a source, from
-    one thread at a time; any number of them share a Model.
+    one thread at a time; any number of them share a Model. A Stream cannot be copied or pickled: make a new one.
 
     Parameters
     ----------
@@ -36,13 +38,15 @@ cdef class Stream:
 
     Raises
     ------
-    ThinError : an unknown level. OptionError : a stride that is no int from 1 to 10,000, a gate that is no number or for
-        which the model lacks a label.
+    ThinError : an unknown level. OptionError : a stride that is no whole number from 1 to 10,000, a gate that is no
+        number or for which the model lacks a label. UseError, of every method : another thread is in a push of this
+        stream, or a subclass did not call super().__init__().
     """
     cdef OnlineFrontEnd _online
     cdef Network _network
     cdef Workspace _work
     cdef Kept _kept
+    cdef int32_t _use                  # UNMADE, FREE or IN_USE
     cdef int32_t _level, _stride, _held, _capacity, _silence, _loudness_values, _hop, _window
     cdef int64_t _frames_seen, _decisions
     cdef int8_t[:, ::1] _history
@@ -52,83 +56,119 @@ cdef class Stream:
     cdef double _loudness_step, _loudness_offset
     cdef Scores _made, _nothing        # what a push fills: room for as many decisions as the largest one so far
 
-    def __init__(self, frontend, Network network not None, *, thin="full", stride=None, gate=None, silence=None):
-        if stride is None:
-            stride = network.stride
-        if not (isinstance(stride, int) and 1 <= stride <= LONGEST_STRIDE):
-            raise OptionError(f"stride must be 1 to {LONGEST_STRIDE} frames, got {stride!r}")
-        if network.causal and stride % network.stride:
-            raise OptionError(f"this model decides every {network.stride} frames, or every second, third ... of these, "
-                              f"got a stride of {stride}")
-        if frontend.width != network.bins:
-            raise OptionError(f"a front end of {frontend.width} values does not feed a network of {network.bins} bins")
-        self._online = OnlineFrontEnd(frontend)
-        self._network = network
-        self._work, self._kept = network.workspace(), network.kept()
-        self._level = network.level_index(thin)
-        self._stride, self._hop, self._window = stride, frontend.hop, frontend.window
-        # Windows are read in place; the last frames move to the front once in three windows.
-        self._capacity = 4 * network.frames
-        self._history = np.zeros((self._capacity, network.bins), np.int8)
-        self._loudest = np.zeros(self._capacity, np.int8)
-        self._frame = np.zeros(network.bins, np.float32)
-        self._set_loudness(frontend.options)
+    def __init__(self, frontend, network, *, thin="full", stride=None, gate=None, silence=None):
+        if self._use != UNMADE:  # its buffers may be in use
+            raise OptionError("this Stream was made already: make a new one")
+        self._use = IN_USE
+        try:
+            self._make(frontend, network, thin, stride, gate, silence)
+        except BaseException:
+            self._use = UNMADE
+            raise
+        self._use = FREE
+
+    cdef _make(self, frontend, network, thin, stride, gate, silence):
+        if not isinstance(frontend, FrontEnd) or not isinstance(network, Network):
+            raise OptionError(f"frontend is {shown(frontend)}, network is {shown(network)}: "
+                              "expected a FrontEnd and a Network; Model.stream passes these")
+        cdef FrontEnd source = frontend
+        cdef Network net = network
+        if source.plan.width != net.bins:
+            raise OptionError(f"a front end of {source.plan.width} values does not feed a network of {net.bins} bins")
+        self._stride = net.stride if stride is None else whole(stride, "stride", 1, LONGEST_STRIDE)
+        if net.causal and self._stride % net.stride:
+            raise OptionError(f"stride is {self._stride} frames: this model decides every {net.stride} frames, or "
+                              "every second, third ... of these")
+        self._network, self._online = net, OnlineFrontEnd(source)
+        self._level = net.level_index(thin)
+        self._hop, self._window = source.plan.options.hop, source.plan.options.window
+        self._set_loudness(source.plan.options)
         self._set_gate(gate, silence)
-        self._made = self._nothing = room_for(0, network.classes, <int32_t>self.window, frontend.sample_rate)
-        self.reset()
+        self._work, self._kept = net.workspace(), net.kept()
+        # Windows are read in place; the last frames move to the front once in three windows.
+        self._capacity = 4 * net.frames
+        self._history = np.zeros((self._capacity, net.bins), np.int8)
+        self._loudest = np.zeros(self._capacity, np.int8)
+        self._frame = np.zeros(net.bins, np.float32)
+        self._made = self._nothing = room_for(0, net.classes, self._samples(), source.plan.options.sample_rate)
+        self._forget()
 
-    def _set_loudness(self, options):
+    def __reduce__(self):
+        raise no_copy(self, "make a new one, with Model.stream()")
+
+    cdef int _check_made(self) except -1:
+        if self._use == UNMADE:
+            raise not_free(self, False)
+        return 0
+
+    cdef _set_loudness(self, kws_frontend_options options):
         """How a frame's features tell its loudness: by the largest of them, cepstra by the first, their mean."""
-        cdef bint cepstra = options["n_mfcc"] > 0
+        cdef bint cepstra = options.n_mfcc > 0
         # Under its Hann window a full-scale sine has this power in the bins of its main lobe.
-        sine = 10 * math.log10(0.375 * options["window"] ** 2 / 4)
-        scale = math.sqrt(options["bins"]) if cepstra else 1.0
-        self._loudness_values = 1 if cepstra else options["bins"]
-        self._loudness_step, self._loudness_offset = options["step"] / scale, options["offset"] / scale - sine
+        sine = 10 * math.log10(0.375 * options.window ** 2 / 4)
+        scale = math.sqrt(options.bins) if cepstra else 1.0
+        self._loudness_values = 1 if cepstra else options.bins
+        self._loudness_step, self._loudness_offset = options.step / scale, options.offset / scale - sine
 
-    def _set_gate(self, gate, silence):
+    cdef _set_gate(self, gate, silence):
         if gate is None:
             self._gate, self._silence = -INFINITY, -1
             return
-        if isinstance(gate, bool) or not isinstance(gate, (int, float, np.floating)) or not math.isfinite(gate):
-            raise OptionError(f"gate {gate!r}: expected dB below a full-scale sine, such as -70, or None")
+        cdef double level = number(gate, "gate", what="dB below a full-scale sine, such as -70, or None")
         if silence is None:
-            raise OptionError("a gate needs a model with the label _silence_")
-        self._gate, self._silence = (gate - self._loudness_offset) / self._loudness_step, silence
+            raise OptionError(f"gate is {shown(gate)}: a gate needs a model with the label _silence_")
+        self._silence = whole(silence, "silence", 0, self._network.classes - 1)
+        self._gate = (level - self._loudness_offset) / self._loudness_step
 
     @property
     def thin(self):
-        """The thinning level of the next decision, or "auto"; assignable at any time."""
+        """The thinning level of the next decision, or "auto"; assignable between pushes."""
+        self._check_made()
         return "auto" if self._level < 0 else self._network.levels[self._level]
 
     @thin.setter
     def thin(self, value):
-        self._level = self._network.level_index(value)
+        self._check_made()
+        cdef int32_t level = self._network.level_index(value)
+        claim(self, &self._use)
+        self._level, self._use = level, FREE
 
     @property
     def window(self):
         """Samples that one decision covers."""
+        self._check_made()
+        return self._samples()
+
+    cdef int32_t _samples(self) noexcept nogil:
         return (self._network.frames - 1) * self._hop + self._window
 
     @property
     def stride(self):
         """Samples between two decisions."""
+        self._check_made()
         return self._stride * self._hop
 
     @property
     def decisions(self):
         """Decisions made since the start or the last reset. Decision d covers samples d*stride to d*stride + window."""
+        self._check_made()
         return self._decisions
 
     @property
     def memory(self):
         """Bytes that this source takes: its samples, its frames and the buffers of one inference."""
+        self._check_made()
         return (self._online.size + self._work.size + self._kept.size + self._capacity * (self._network.bins + 1)
                 + 4 * self._network.bins)
 
     def reset(self):
         """Forget all audio, as if the stream began anew."""
-        self._online.reset()
+        claim(self, &self._use)
+        self._forget()
+        self._use = FREE
+
+    cdef void _forget(self) noexcept nogil:
+        self._online.forget()
         self._held = 0
         self._frames_seen = 0
         self._decisions = 0
@@ -139,8 +179,8 @@ cdef class Stream:
 
         Parameters
         ----------
-        samples : (n,) int16, or float32 within [-1, 1], or bytes of little-endian int16, at the front end's sample
-            rate; n may be 0.
+        samples : (n,) int16, or float32 within [-1, 1], or bytes (any buffer of bytes) of little-endian int16, at the
+            front end's sample rate; n may be 0.
 
         Returns
         -------
@@ -149,17 +189,26 @@ cdef class Stream:
         Raises
         ------
         AudioError : other dtypes or shapes, NaN or infinite samples, half a sample; the stream is unchanged.
+        UseError : another thread is in a push of this stream.
         """
         cdef Py_buffer opened
-        cdef bint s16 = open_samples(samples, &opened)
-        cdef size_t n = <size_t>opened.shape[0]
+        cdef bint s16 = open_samples(samples, &opened)  # which may run the caller's code, thus before the claim
+        try:
+            claim(self, &self._use)
+            try:
+                return self._push(opened.buf, s16, <size_t>opened.shape[0])
+            finally:
+                self._use = FREE
+        finally:
+            PyBuffer_Release(&opened)
+
+    cdef Scores _push(self, const void *samples, bint s16, size_t n):
         # Every hop completes at most one frame, and the first frame may be nearly there already.
         cdef Py_ssize_t made, most = n // <size_t>self._hop // <size_t>self._stride + 2
         if most > self._made.count:
             self._made = room_for(most, self._made.labels, self._made.window, self._made.sample_rate)
         with nogil:
-            made = self._consume(opened.buf, s16, n)
-        PyBuffer_Release(&opened)
+            made = self._consume(samples, s16, n)
         return first_of(self._made, made) if made else self._nothing
 
     cdef Py_ssize_t _consume(self, const void *samples, bint s16, size_t n) noexcept nogil:

@@ -2,11 +2,13 @@
 from libc.stdint cimport int32_t
 from libc.string cimport memmove
 
+from kwsrt.guard cimport FREE, claim
 from kwsrt.scores cimport Scores
 
 import numpy as np
 
-from kwsrt.errors import OptionError
+from kwsrt.arguments import shown
+from kwsrt.errors import OptionError, no_copy
 
 
 cdef class Trigger:
@@ -18,6 +20,7 @@ cdef class Trigger:
     limits : float64 (labels,), the thresholds; inf for labels that never fire. smoothing, patience : decisions, 1 or
         more. refractory, debounce : seconds. (Detector has checked them.)
     """
+    cdef int32_t _use                  # FREE or IN_USE
     cdef int32_t _labels, _smoothing, _patience, _newest, _run, _leader
     cdef double _refractory, _debounce, _last_fired
     cdef double[::1] _limits, _smooth, _last_over
@@ -27,7 +30,10 @@ cdef class Trigger:
     cdef float[::1] _loudness
     cdef Py_ssize_t _held
 
-    def __init__(self, limits, int32_t smoothing, int32_t patience, double refractory, double debounce):
+    def __cinit__(self, limits, int32_t smoothing, int32_t patience, double refractory, double debounce):
+        if np.ndim(limits) != 1 or np.size(limits) == 0 or smoothing < 1:
+            raise OptionError(f"limits have shape {np.shape(limits)}, smoothing is {smoothing}: expected one limit a "
+                              "label, and 1 decision or more")
         self._limits = np.array(limits, np.float64)
         self._labels = <int32_t>self._limits.shape[0]
         self._smoothing, self._patience = smoothing, patience
@@ -37,16 +43,22 @@ cdef class Trigger:
         self._last_over = np.zeros(self._labels)
         self._armed = np.ones(self._labels, np.int8)
         self._times, self._loudness = np.zeros(64), np.zeros(64, np.float32)
+        self._use = FREE
         self.reset()
+
+    def __reduce__(self):
+        raise no_copy(self, "make a new one")
 
     def reset(self):
         """Forget all scores and detections."""
+        claim(self, &self._use)
         self._recent[:] = 0.0
         self._last_over[:] = -np.inf
         self._armed[:] = 1
         self._newest, self._run, self._leader, self._last_fired, self._held = 0, 0, -1, -np.inf, 0
+        self._use = FREE
 
-    def push(self, Scores scores not None):
+    def push(self, scores):
         """Take the next decisions.
 
         Returns of each that fires (label, smoothed score, times, loudness): seconds and dB of the decisions within the
@@ -54,8 +66,17 @@ cdef class Trigger:
 
         Raises
         ------
-        OptionError : scores of another number of labels.
+        OptionError : no Scores, or of another number of labels. UseError : another thread is in this method.
         """
+        if not isinstance(scores, Scores):
+            raise OptionError(f"scores are {shown(scores)}: expected the Scores that Stream.push returns")
+        claim(self, &self._use)
+        try:
+            return self._push(scores)
+        finally:
+            self._use = FREE
+
+    cdef list _push(self, Scores scores):
         if scores.labels != self._labels:
             raise OptionError(f"scores of {scores.labels} labels, this detector has {self._labels}")
         fired = []
@@ -88,7 +109,7 @@ cdef class Trigger:
     cdef Py_ssize_t _within(self, double window) noexcept nogil:
         """The first decision that ended less than `window` seconds before the last one."""
         cdef Py_ssize_t first = 0
-        while self._times[first] <= self._times[self._held - 1] - window:
+        while first < self._held - 1 and self._times[first] <= self._times[self._held - 1] - window:
             first += 1
         return first
 

@@ -14,6 +14,7 @@ from kwsrt.cli.common import (
     event_line,
     report_audio,
 )
+from kwsrt.cli.output import note, say
 from kwsrt.errors import AudioError
 from kwsrt.reading import Recording, open_recording
 
@@ -51,13 +52,13 @@ def run(arguments: argparse.Namespace) -> int:
             events = kwsrt.detect(source, channel=arguments.channel, model=model, thin=arguments.thin,
                                   **detector_options(arguments))
             if len(arguments.files) > 1 and not arguments.json:
-                print(f"{name}:", flush=True)
+                say(f"{name}:")
             heard = None
             for heard in events:
-                print(event_line(name, heard, arguments.json), flush=True)
+                say(event_line(name, heard, arguments.json))
             if heard is None and not arguments.json:
-                print(f"kwsrt: no keyword heard in {name}", file=sys.stderr)
-        except AudioError as error:
+                note(f"no keyword heard in {name}")
+        except (AudioError, MemoryError) as error:
             failed = True
             report_audio(name, error)
     return 2 if failed else 0
@@ -65,6 +66,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _standard_input() -> Recording:
     """What comes through standard input."""
-    if sys.stdin is None:
-        raise AudioError("standard input is closed")
     return open_recording(sys.stdin.buffer, "standard input", raw=True)
