@@ -19,7 +19,16 @@ if os.path.exists(f"{__path__[0]}/frontend.pyx") and PathFinder.find_spec("kwsrt
 
 from kwsrt.capture import devices, microphone
 from kwsrt.decision import Detection, Detector
-from kwsrt.errors import AudioError, KwsrtError, MicrophoneError, ModelFileError, OptionError, ThinError, UseError
+from kwsrt.errors import (
+    AudioError,
+    AudioWarning,
+    KwsrtError,
+    MicrophoneError,
+    ModelFileError,
+    OptionError,
+    ThinError,
+    UseError,
+)
 from kwsrt.listening import listen
 from kwsrt.model import Model, detect, load
 from kwsrt.scores import Scores
@@ -30,6 +39,6 @@ try:
 except PackageNotFoundError:  # run from a checkout that was built in place
     __version__ = "0+unknown"
 
-__all__ = ["AudioError", "Detection", "Detector", "KwsrtError", "MicrophoneError", "Model", "ModelFileError",
-           "OptionError", "Scores", "Stream", "ThinError", "UseError", "detect", "devices", "listen", "load",
-           "microphone"]
+__all__ = ["AudioError", "AudioWarning", "Detection", "Detector", "KwsrtError", "MicrophoneError", "Model",
+           "ModelFileError", "OptionError", "Scores", "Stream", "ThinError", "UseError", "detect", "devices", "listen",
+           "load", "microphone"]

@@ -1,4 +1,4 @@
-"""Every exception that kwsrt raises on purpose; all of them derive from KwsrtError."""
+"""Every exception that kwsrt raises on purpose; all of them derive from KwsrtError. And its only warning."""
 
 
 class KwsrtError(Exception):
@@ -30,6 +30,10 @@ class UseError(KwsrtError, RuntimeError, TypeError):
 
 class MicrophoneError(KwsrtError, OSError):
     """No microphone, no PortAudio library, or a device that stopped."""
+
+
+class AudioWarning(UserWarning):
+    """Audio that is used, with something to know about it: channels cancel each other, a file was cut off."""
 
 
 def not_free(thing: object, in_use: bool) -> UseError:

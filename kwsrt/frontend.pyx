@@ -36,7 +36,9 @@ cdef void *_allocate(size_t size) except NULL:
 
 
 def as_array(samples):
-    """Samples as an array, of which nothing else is checked; bytes are little-endian int16.
+    """Samples as an array, of which nothing else is checked; memory that is bytes holds little-endian int16.
+
+    Such memory is bytes, bytearray, a memoryview or array.array of bytes, or a buffer of cffi, but no NumPy array.
 
     Bytes may come as bytes, bytearray, memoryview, an array.array, mmap or cffi buffer of bytes, or whatever else has
     Python's buffer interface; but an array of NumPy's is never taken for bytes.

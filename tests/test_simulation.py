@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from scipy.io import wavfile
 
 import kwsrt
-from kwsrt import Detector, Scores, simulation
+from kwsrt import Detector, Scores, mixing, simulation
 from kwsrt.cli import main
 from kwsrt.simulation import Placed, Take
 
@@ -34,17 +34,17 @@ def word(seconds=0.4, level=0.1, frequency=700):
 
 
 def test_a_word_is_found_where_it_sounds():
-    first, last = simulation.sounding(word(0.4), RATE)
+    first, last = mixing.sounding(word(0.4), RATE)
     assert first / RATE == pytest.approx(0.3, abs=0.021)
     assert last / RATE == pytest.approx(0.7, abs=0.021)
-    assert simulation.sounding(np.zeros(RATE, np.float32), RATE) == (0, RATE)
+    assert mixing.sounding(np.zeros(RATE, np.float32), RATE) == (0, RATE)
 
 
 @pytest.mark.parametrize("snr", [-5, 0, 10, 20])
 def test_words_are_mixed_in_at_the_level_that_was_asked_for(snr):
     rng = np.random.default_rng(0)
     background = (0.01 * rng.standard_normal(60 * RATE)).astype(np.float32)
-    out, placed = simulation.mixed(background, cycle([("yes", word()), ("no", word(0.6, 0.3))]), RATE, snr, rng)
+    out, placed = mixing.mixed(background, cycle([("yes", word()), ("no", word(0.6, 0.3))]), RATE, snr, rng)
     assert [one.label for one in placed] == [("yes", "no")[i % 2] for i in range(len(placed))]
     assert 12 <= len(placed) <= 19
     assert np.abs(out).max() <= 1
@@ -59,7 +59,7 @@ def test_words_are_mixed_in_at_the_level_that_was_asked_for(snr):
 
 def test_what_is_too_loud_is_scaled_down_as_a_whole():
     background = np.full(10 * RATE, 0.5, np.float32)
-    out, _ = simulation.mixed(background, cycle([("yes", word())]), RATE, 20, np.random.default_rng(0))
+    out, _ = mixing.mixed(background, cycle([("yes", word())]), RATE, 20, np.random.default_rng(0))
     assert np.abs(out).max() == pytest.approx(1)
     assert out[0] < 0.5
 

@@ -62,6 +62,13 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
                         help="seconds below the threshold before a word may come again (default: 0)")
 
 
+def add_channel_option(parser: argparse.ArgumentParser) -> None:
+    """--channel: of recordings."""
+    parser.add_argument("--channel", type=int, metavar="N",
+                        help="the channel to hear of recordings that have several, 0 is the first (default: the mean "
+                             "of all)")
+
+
 def detector_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """What was given of the detector's options."""
     names = ("threshold", "smoothing", "patience", "refractory", "debounce")

@@ -6,7 +6,7 @@ from typing import Any
 
 import kwsrt
 from kwsrt.cli import picture
-from kwsrt.cli.common import Parser, add_json_option, add_model_options, progress, report_audio
+from kwsrt.cli.common import Parser, add_channel_option, add_json_option, add_model_options, progress, report_audio
 from kwsrt.cli.output import say, shown
 from kwsrt.clips import find_clips
 from kwsrt.errors import AudioError
@@ -31,6 +31,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder that holds a folder for each label")
     parser.add_argument("--list", type=Path, metavar="FILE",
                         help="text file of the clips to evaluate, one a line, relative to DIR, as validation_list.txt")
+    add_channel_option(parser)
     add_model_options(parser)
     parser.add_argument("--plot", type=Path, metavar="FILE",
                         help="write a picture of the confusion matrix (.png, .svg, .pdf); needs matplotlib")
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     outcomes = []
     for path, label in progress(clips, "clip"):
         try:
-            outcomes.append(hear(model, path, label, arguments.thin))
+            outcomes.append(hear(model, path, label, arguments.thin, arguments.channel))
         except (AudioError, MemoryError, OSError) as error:
             report_audio(path, error)
     if not outcomes:

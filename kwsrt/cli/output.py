@@ -6,11 +6,12 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from typing import TextIO
+from typing import Any, TextIO
 
-from kwsrt.errors import KwsrtError
+from kwsrt.errors import AudioWarning, KwsrtError
 
 OUTPUT = "standard output"
 
@@ -79,7 +80,8 @@ def guarded(work: Callable[[], int], program: str = "kwsrt") -> int:
     open_streams()
     try:
         try:
-            return work()
+            with warnings_shown(program):
+                return work()
         finally:
             _flush()
     except KeyboardInterrupt:
@@ -89,6 +91,23 @@ def guarded(work: Callable[[], int], program: str = "kwsrt") -> int:
             return 141
         report(error, program)
         return 2
+
+
+@contextlib.contextmanager
+def warnings_shown(program: str) -> Iterator[None]:
+    """Each AudioWarning is printed as one line on standard error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", AudioWarning)
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, AudioWarning):
+                note(f"warning: {message}", program)
+            else:
+                usual(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def open_streams() -> None:

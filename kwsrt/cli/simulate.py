@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import kwsrt
-from kwsrt import simulation
+from kwsrt import audio, simulation
 from kwsrt.cli import picture
 from kwsrt.cli.common import (
     Parser,
+    add_channel_option,
     add_detector_options,
     add_json_option,
     add_model_options,
@@ -54,7 +55,8 @@ def add_arguments(parser: Parser) -> None:
 
 
 def add_words_options(parser: Parser) -> None:
-    """--gate, --words, --list, --snr and --processes."""
+    """--channel, --gate, --words, --list, --snr and --processes."""
+    add_channel_option(parser)
     parser.add_argument("--gate", type=float, metavar="DB",
                         help="dB below a full-scale sine under which nothing is heard, such as -70 (default: none)")
     parser.add_argument("--words", type=Path, metavar="DIR", help="clips to mix in, a folder for each label")
@@ -100,7 +102,9 @@ def takes(arguments: argparse.Namespace, model: kwsrt.Model) -> tuple[list[simul
     paths = recordings(arguments.recordings)
     if not paths:
         raise AudioError(f"no recordings found: {', '.join(map(str, arguments.recordings))}")
-    jobs = [simulation.Job(arguments.model, path, arguments.thin, arguments.gate) for path in paths]
+    audio.check_channel(arguments.channel)
+    jobs = [simulation.Job(arguments.model, path, arguments.thin, arguments.gate, channel=arguments.channel)
+            for path in paths]
     left_out: set[str] = set()
     if arguments.words:
         clips = tuple(_words(arguments, model, left_out))
