@@ -5,6 +5,9 @@ from numbers import Real
 
 from kwsrt.errors import OptionError
 
+# What C takes for a count.
+LARGEST_INT = (1 << 31) - 1
+
 
 def whole(value: object, name: str, low: int, high: int) -> int:
     """The argument `name` as an int from `low` to `high`.

@@ -9,6 +9,7 @@ from typing import Any, NoReturn, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from kwsrt.arguments import LARGEST_INT, whole
 from kwsrt.audio import as_float, check_rate
 from kwsrt.errors import MicrophoneError, no_copy
 from kwsrt.resample import Resampler
@@ -57,11 +58,14 @@ class Microphone:
     Raises
     ------
     MicrophoneError : no PortAudio (Debian: apt install libportaudio2), no such device, one that cannot be opened; from
-        the iterator, one that stopped. AudioError : a sample rate outside 1 kHz to 1 MHz.
+        the iterator, one that stopped. AudioError : a sample rate outside 1 kHz to 1 MHz. OptionError : a
+        device that is no number and no text.
     """
 
     def __init__(self, device: int | str | None = None, *, sample_rate: int = 16000, reconnect: bool = False) -> None:
         check_rate(sample_rate)
+        if device is not None and not isinstance(device, str):
+            device = whole(device, "device", -LARGEST_INT, LARGEST_INT)  # sounddevice knows Python's int alone
         self.sample_rate, self.overflows, self.reconnections = sample_rate, 0, 0
         self._device, self._reconnect = device, reconnect
         self._stream: Any = None

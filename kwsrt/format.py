@@ -50,7 +50,7 @@ VERIFICATION_PIECE = 1 << 16
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a file holds: the manifest as a dict, and read-only arrays by name; and its bytes, of which copies are made."""
+    """What a file holds: the manifest as a dict, read-only arrays by name, and its bytes, of which copies are made."""
 
     manifest: dict[str, Any]
     tensors: dict[str, NDArray[Any]]

@@ -13,7 +13,7 @@ import os
 
 import numpy as np
 
-from kwsrt.arguments import number, shown, whole
+from kwsrt.arguments import LARGEST_INT, number, shown, whole
 from kwsrt.errors import AudioError, OptionError, no_copy
 
 cdef extern from "<stdlib.h>" nogil:
@@ -25,7 +25,6 @@ cdef float LOUDEST = 8.0
 
 ARRAY, INT16, FLOAT32 = np.ndarray, np.dtype(np.int16), np.dtype(np.float32)
 BYTES = ("B", "b", "c")  # formats of a buffer
-LARGEST_INT = (1 << 31) - 1
 
 
 cdef void *_allocate(size_t size) except NULL:

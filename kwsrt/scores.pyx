@@ -4,10 +4,8 @@ from libc.string cimport memcpy
 
 import numpy as np
 
-from kwsrt.arguments import whole
+from kwsrt.arguments import LARGEST_INT, whole
 from kwsrt.errors import OptionError, not_free
-
-LARGEST_INT = (1 << 31) - 1
 
 
 cdef class Scores:

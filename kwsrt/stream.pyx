@@ -105,7 +105,7 @@ cdef class Stream:
         """How a frame's features tell its loudness: by the largest of them, cepstra by the first, their mean."""
         cdef bint cepstra = options.n_mfcc > 0
         # Under its Hann window a full-scale sine has this power in the bins of its main lobe.
-        sine = 10 * math.log10(0.375 * options.window ** 2 / 4)
+        sine = 10 * math.log10(0.375 * <double>options.window ** 2 / 4)
         scale = math.sqrt(options.bins) if cepstra else 1.0
         self._loudness_values = 1 if cepstra else options.bins
         self._loudness_step, self._loudness_offset = options.step / scale, options.offset / scale - sine
