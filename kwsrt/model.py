@@ -194,8 +194,8 @@ def detect(audio: ArrayLike | str | Path | Iterable[ArrayLike], *, sample_rate: 
            gate: float | None = None) -> Iterator[Detection]:
     """Hear keywords in audio of any length.
 
-    Half a second of silence is put before and after the audio, so that words at its edges are heard. Chunking does not
-    matter: an array and the same samples as an iterable of chunks give the same detections, to the last bit.
+    Half a second of silence is put before the audio, and Stream.finish puts as much after it, so that words at its edges
+    are heard. Chunking does not matter: an array and the same samples as an iterable of chunks give the same detections, to the last bit.
 
     Parameters
     ----------
@@ -240,9 +240,9 @@ def detect(audio: ArrayLike | str | Path | Iterable[ArrayLike], *, sample_rate: 
 
 def _events(chunks: Iterable[Samples], model: Model, stream: Stream, detector: Detector) -> Iterator[Detection]:
     silence = np.zeros(model.sample_rate // 2, np.int16)
-    # Shorter audio still fills one window.
-    closing = np.zeros(max(len(silence), model.window - len(silence)), np.int16)
-
-    for samples in itertools.chain([silence], chunks, [closing]):
+    earlier = len(silence) / model.sample_rate
+    for samples in itertools.chain([silence], chunks):
         for heard in detector.push(stream.push(samples)):
-            yield heard.later(-len(silence) / model.sample_rate)
+            yield heard.later(-earlier)
+    for heard in detector.push(stream.finish()):
+        yield heard.later(-earlier)

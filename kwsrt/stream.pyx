@@ -8,8 +8,9 @@ from libc.string cimport memmove
 
 from kwsrt.frontend cimport OnlineFrontEnd, open_samples
 from kwsrt.network cimport Network, Kept, Workspace
-from kwsrt.scores cimport Decisions, Scores, first_of, room_for
+from kwsrt.scores cimport Decisions, Origin, Scores, first_of, room_for
 
+import itertools
 import math
 
 import numpy as np
@@ -18,6 +19,7 @@ from kwsrt.errors import OptionError
 
 LONGEST_STRIDE = 10000
 cdef int8_t SKIPPED = -1
+_numbers = itertools.count(1)          # which stream is which
 
 
 cdef class Stream:
@@ -44,7 +46,7 @@ cdef class Stream:
     cdef Workspace _work
     cdef Kept _kept
     cdef int32_t _level, _stride, _held, _capacity, _silence, _loudness_values, _hop, _window
-    cdef int64_t _frames_seen, _decisions
+    cdef int64_t _frames_seen, _decisions, _pushed
     cdef int8_t[:, ::1] _history
     cdef int8_t[::1] _loudest          # of each frame in the history, in steps of the features
     cdef float[::1] _frame
@@ -74,7 +76,9 @@ cdef class Stream:
         self._frame = np.zeros(network.bins, np.float32)
         self._set_loudness(frontend.options)
         self._set_gate(gate, silence)
-        self._made = self._nothing = room_for(0, network.classes, <int32_t>self.window, frontend.sample_rate)
+        cdef Origin origin = Origin(network.frames, min(self._stride, <int32_t>network.frames), self._hop,
+                                    next(_numbers), 0)
+        self._made = self._nothing = room_for(0, network.classes, <int32_t>self.window, frontend.sample_rate, origin)
         self.reset()
 
     def _set_loudness(self, options):
@@ -132,7 +136,25 @@ cdef class Stream:
         self._held = 0
         self._frames_seen = 0
         self._decisions = 0
+        self._pushed = 0
+        self._made.origin.epoch += 1
         self._kept.past.decisions = 0
+
+    def finish(self):
+        """Say that nothing follows: the decisions that the last samples need to be heard, as if silence came after them.
+
+        The silence lasts half a window, or what the first window lacks, so that a word at the very end is heard, and
+        audio shorter than a window, too. Afterwards the stream begins anew, as after `reset`.
+
+        Returns
+        -------
+        Scores, as of `push`; none where nothing was pushed.
+        """
+        if not self._pushed:
+            return self._nothing
+        scores = self.push(np.zeros(max(self.window // 2, self.window - self._pushed), np.int16))
+        self.reset()
+        return scores
 
     def push(self, samples):
         """Take a chunk and make the decisions that it completes.
@@ -156,9 +178,11 @@ cdef class Stream:
         # Every hop completes at most one frame, and the first frame may be nearly there already.
         cdef Py_ssize_t made, most = n // <size_t>self._hop // <size_t>self._stride + 2
         if most > self._made.count:
-            self._made = room_for(most, self._made.labels, self._made.window, self._made.sample_rate)
+            self._made = room_for(most, self._made.labels, self._made.window, self._made.sample_rate,
+                                  self._made.origin)
         with nogil:
             made = self._consume(opened.buf, s16, n)
+        self._pushed += n
         PyBuffer_Release(&opened)
         return first_of(self._made, made) if made else self._nothing
 
@@ -201,16 +225,20 @@ cdef class Stream:
             largest = max(largest, self._loudest[i])
         return largest
 
+    cdef float _in_db(self, int8_t loudest) noexcept nogil:
+        return <float>(loudest * self._loudness_step + self._loudness_offset)
+
     cdef void _decide(self, Py_ssize_t made) noexcept nogil:
         """The decision of the window that ends now, as number `made` of this push."""
         cdef Decisions at = self._made.at
         cdef float *scores = at.values + made * self._network.classes
-        cdef int32_t i, frames = self._network.frames
+        cdef int32_t i, frames = self._network.frames, fresh = min(self._stride, frames)
         cdef int64_t stride = self._stride * self._hop
         at.ends[made] = self._decisions * stride + (frames - 1) * self._hop + self._window
         self._decisions += 1
-        at.loudness[made] = <float>(self._loudest_of(min(self._stride, frames)) * self._loudness_step
-                                    + self._loudness_offset)
+        at.loudness[made] = self._in_db(self._loudest_of(fresh))
+        for i in range(0 if made == 0 else frames - fresh, frames):
+            at.levels[made * fresh + i] = self._in_db(self._loudest[self._held - frames + i])
         if self._silence >= 0 and self._loudest_of(frames) < self._gate:
             for i in range(self._network.classes):
                 scores[i] = 0.0
