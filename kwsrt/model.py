@@ -194,8 +194,8 @@ def detect(audio: ArrayLike | str | Path | Iterable[ArrayLike], *, sample_rate: 
            gate: float | None = None) -> Iterator[Detection]:
     """Hear keywords in audio of any length.
 
-    Half a second of silence is put before the audio, and Stream.finish puts as much after it, so that words at its edges
-    are heard. Chunking does not matter: an array and the same samples as an iterable of chunks give the same detections, to the last bit.
+    Half a second of silence is put before the audio, and a window of it after (see Stream.finish), so that words at its
+    edges are heard. Chunking does not matter: an array and the same samples as an iterable of chunks give the same detections, to the last bit.
 
     Parameters
     ----------

@@ -95,6 +95,7 @@ def another(sound: Sound, since: float, ended: float) -> tuple[float, Piece | No
     -------
     When that word ended, in seconds, and the sound that came after it; None if there is none, or not enough of it.
     """
+    ended = max(ended, float(sound.begins[0]))  # what was going on then was going on before
     for piece in pieces(sound, since):
         if piece.start <= ended + LONGEST_CLOSURE:
             ended = max(ended, piece.end)

@@ -46,7 +46,8 @@ cdef class Stream:
     cdef Workspace _work
     cdef Kept _kept
     cdef int32_t _level, _stride, _held, _capacity, _silence, _loudness_values, _hop, _window
-    cdef int64_t _frames_seen, _decisions, _pushed
+    cdef int64_t _frames_seen, _decisions
+    cdef bint _heard                   # whether anything was pushed
     cdef int8_t[:, ::1] _history
     cdef int8_t[::1] _loudest          # of each frame in the history, in steps of the features
     cdef float[::1] _frame
@@ -136,23 +137,23 @@ cdef class Stream:
         self._held = 0
         self._frames_seen = 0
         self._decisions = 0
-        self._pushed = 0
+        self._heard = False
         self._made.origin.epoch += 1
         self._kept.past.decisions = 0
 
     def finish(self):
         """Say that nothing follows: the decisions that the last samples need to be heard, as if silence came after them.
 
-        The silence lasts half a window, or what the first window lacks, so that a word at the very end is heard, and
-        audio shorter than a window, too. Afterwards the stream begins anew, as after `reset`.
+        The silence is a window long, so that each decision is made that hears any of the last samples: a word at the very
+        end is heard, and audio shorter than a window, too. Then the stream begins anew, as after `reset`.
 
         Returns
         -------
         Scores, as of `push`; none where nothing was pushed.
         """
-        if not self._pushed:
+        if not self._heard:
             return self._nothing
-        scores = self.push(np.zeros(max(self.window // 2, self.window - self._pushed), np.int16))
+        scores = self.push(np.zeros(self.window, np.int16))
         self.reset()
         return scores
 
@@ -182,7 +183,7 @@ cdef class Stream:
                                   self._made.origin)
         with nogil:
             made = self._consume(opened.buf, s16, n)
-        self._pushed += n
+        self._heard = self._heard or n > 0
         PyBuffer_Release(&opened)
         return first_of(self._made, made) if made else self._nothing
 

@@ -161,22 +161,26 @@ cdef class Trigger:
         return (self._run >= self._patience and time - self._fired[best] >= self._refractory
                 and (self._armed[best] or self._is_stale(best, scores)))
 
-    cdef bint _find(self, Scores scores, int64_t end):
+    cdef bint _find(self, Scores scores, int64_t now):
         """Find the leader's word in the sound; False where it is the one that was reported before."""
         cdef int32_t label = self._leader
-        cdef double rate = scores.sample_rate, since = (end - scores.window) / rate
+        cdef double rate = scores.sample_rate, since = (now - scores.window) / rate
         cdef Py_ssize_t first = 0
-        while self._moments[first, 1] <= end - KEPT * scores.window:
+        while self._moments[first, 1] <= now - KEPT * scores.window:
             first += 1
         moments = np.asarray(self._moments)[first:self._held] / rate
         sound = place.Sound(moments[:, 0], moments[:, 1], np.asarray(self._levels)[first:self._held])
         if self._armed[label]:
-            self._start, self._end = place.word(sound, since, (self._rose[label, 0], self._rose[label, 1]), self._end)
+            start, end = place.word(sound, since, (self._rose[label, 0], self._rose[label, 1]), self._end)
+            if end <= self._ended[label]:  # the score fell and rose again, but nothing was said since
+                return False
         else:
             self._ended[label], piece = place.another(sound, since, self._ended[label])
             if piece is None or not self._is_stale(label, scores):
                 return False
-            self._start, self._end = piece.start, piece.end
+            start, end = piece.start, piece.end
+        # One word after the other, whatever the sound says.
+        self._start, self._end = max(start, self._start), max(end, self._end)
         self._armed[label] = 0
         self._fired[label], self._ended[label] = self._time, self._end
         return True
