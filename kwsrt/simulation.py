@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kwsrt import audio
-from kwsrt.decision import MIDDLE, Detection, Detector
+from kwsrt.decision import Detection, Detector
 from kwsrt.errors import AudioError, AudioWarning, OptionError
 from kwsrt.mixing import LONGEST_WORD, Placed, mixed_in
 from kwsrt.model import Model, load
@@ -234,27 +234,26 @@ def judge(heard: Iterable[Take], labels: Sequence[str], detector: Callable[[], D
     seconds, delays = 0.0, []
     for one in heard:
         hearing = detector()
-        events = [event for part in one.parts for event in hearing.push(part)]
+        events = [event for part in one.parts for event in hearing.timed(part)]
         if one.placed is None:
             seconds += one.seconds
-            for event in events:
+            for _, event in events:
                 false[event.label] += 1
             continue
         for word in one.placed:
             said[word.label] += 1
-            delay = _delay(word, events, one.parts[0])
+            delay = _delay(word, events)
             if delay is not None:
                 found[word.label] += 1
                 delays.append(delay)
     return Outcome(seconds / 3600, false, said, found, delays)
 
 
-def _delay(word: Placed, events: Iterable[Detection], scores: Scores) -> float | None:
+def _delay(word: Placed, events: Iterable[tuple[float, Detection]]) -> float | None:
     """Seconds from the word's end to its detection; None if it has none."""
-    for event in events:
-        fired = event.time + (1 - MIDDLE) * scores.window / scores.sample_rate
-        if event.label == word.label and word.start < fired <= word.end + LATEST:
-            return fired - word.end
+    for known, event in events:
+        if event.label == word.label and word.start < known <= word.end + LATEST:
+            return known - word.end
     return None
 
 

@@ -9,8 +9,9 @@ from libc.string cimport memmove
 from kwsrt.frontend cimport FrontEnd, OnlineFrontEnd, kws_frontend_options, open_samples
 from kwsrt.guard cimport FREE, IN_USE, UNMADE, claim
 from kwsrt.network cimport Network, Kept, Workspace
-from kwsrt.scores cimport Decisions, Scores, first_of, room_for
+from kwsrt.scores cimport Decisions, Origin, Scores, first_of, room_for
 
+import itertools
 import math
 
 import numpy as np
@@ -20,6 +21,7 @@ from kwsrt.errors import OptionError, no_copy, not_free
 
 LONGEST_STRIDE = 10000
 cdef int8_t SKIPPED = -1
+_numbers = itertools.count(1)          # which stream is which
 
 
 cdef class Stream:
@@ -49,6 +51,7 @@ cdef class Stream:
     cdef int32_t _use                  # UNMADE, FREE or IN_USE
     cdef int32_t _level, _stride, _held, _capacity, _silence, _loudness_values, _hop, _window
     cdef int64_t _frames_seen, _decisions
+    cdef bint _heard                   # whether anything was pushed
     cdef int8_t[:, ::1] _history
     cdef int8_t[::1] _loudest          # of each frame in the history, in steps of the features
     cdef float[::1] _frame
@@ -90,7 +93,8 @@ cdef class Stream:
         self._history = np.zeros((self._capacity, net.bins), np.int8)
         self._loudest = np.zeros(self._capacity, np.int8)
         self._frame = np.zeros(net.bins, np.float32)
-        self._made = self._nothing = room_for(0, net.classes, self._samples(), source.plan.options.sample_rate)
+        cdef Origin origin = Origin(net.frames, min(self._stride, <int32_t>net.frames), self._hop, next(_numbers), 0)
+        self._made = self._nothing = room_for(0, net.classes, self._samples(), source.plan.options.sample_rate, origin)
         self._forget()
 
     def __reduce__(self):
@@ -172,7 +176,26 @@ cdef class Stream:
         self._held = 0
         self._frames_seen = 0
         self._decisions = 0
+        self._heard = False
+        self._made.origin.epoch += 1
         self._kept.past.decisions = 0
+
+    def finish(self):
+        """Say that nothing follows: the decisions that the last samples need to be heard, as if silence came after them.
+
+        The silence is a window long, so that each decision is made that hears any of the last samples: a word at the very
+        end is heard, and audio shorter than a window, too. Then the stream begins anew, as after `reset`.
+
+        Returns
+        -------
+        Scores, as of `push`; none where nothing was pushed.
+        """
+        self._check_made()
+        if not self._heard:
+            return self._nothing
+        scores = self.push(np.zeros(self.window, np.int16))
+        self.reset()
+        return scores
 
     def push(self, samples):
         """Take a chunk and make the decisions that it completes.
@@ -206,9 +229,11 @@ cdef class Stream:
         # Every hop completes at most one frame, and the first frame may be nearly there already.
         cdef Py_ssize_t made, most = n // <size_t>self._hop // <size_t>self._stride + 2
         if most > self._made.count:
-            self._made = room_for(most, self._made.labels, self._made.window, self._made.sample_rate)
+            self._made = room_for(most, self._made.labels, self._made.window, self._made.sample_rate,
+                                  self._made.origin)
         with nogil:
             made = self._consume(samples, s16, n)
+        self._heard = self._heard or n > 0
         return first_of(self._made, made) if made else self._nothing
 
     cdef Py_ssize_t _consume(self, const void *samples, bint s16, size_t n) noexcept nogil:
@@ -250,16 +275,20 @@ cdef class Stream:
             largest = max(largest, self._loudest[i])
         return largest
 
+    cdef float _in_db(self, int8_t loudest) noexcept nogil:
+        return <float>(loudest * self._loudness_step + self._loudness_offset)
+
     cdef void _decide(self, Py_ssize_t made) noexcept nogil:
         """The decision of the window that ends now, as number `made` of this push."""
         cdef Decisions at = self._made.at
         cdef float *scores = at.values + made * self._network.classes
-        cdef int32_t i, frames = self._network.frames
+        cdef int32_t i, frames = self._network.frames, fresh = min(self._stride, frames)
         cdef int64_t stride = self._stride * self._hop
         at.ends[made] = self._decisions * stride + (frames - 1) * self._hop + self._window
         self._decisions += 1
-        at.loudness[made] = <float>(self._loudest_of(min(self._stride, frames)) * self._loudness_step
-                                    + self._loudness_offset)
+        at.loudness[made] = self._in_db(self._loudest_of(fresh))
+        for i in range(0 if made == 0 else frames - fresh, frames):
+            at.levels[made * fresh + i] = self._in_db(self._loudest[self._held - frames + i])
         if self._silence >= 0 and self._loudest_of(frames) < self._gate:
             for i in range(self._network.classes):
                 scores[i] = 0.0
