@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from kwsrt import audio
+from kwsrt.cli.output import shown
 from kwsrt.clips import NOISE, clips_in
 from kwsrt.errors import AudioError, OptionError
 from kwsrt.frontend import FrontEnd
@@ -482,7 +483,7 @@ def prepare(
         validation_samples(config, cache, found=found)
     left_out = json.loads(notes.read_text(encoding="utf-8")) if notes.exists() else {}
     for path, why in left_out.items():
-        log(f"left out: {path}: {why}")
+        log(shown(f"left out: {path}: {why}"))
     return dict(left_out)
 
 

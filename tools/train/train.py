@@ -13,7 +13,6 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +22,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from kwsrt.cli import picture
+from kwsrt.cli.output import guarded, shown
 from kwsrt.errors import KwsrtError, OptionError
 
 from . import data
@@ -63,6 +63,10 @@ class Run:
         self.history: list[str] = []  #: stages that the network in training went through before
         shared = config.get("every_stage", {})
         self.stages = [built(Stage, {**shared, **values}, "[[stage]]") for values in config.get("stage", [])]
+        names = [stage.name for stage in self.stages]
+        strange = [name for name in arguments.stage or () if name not in (*names, "none")]
+        if strange or not names:
+            raise OptionError(f"--stage {' '.join(strange)}: the config's stages are {', '.join(names) or 'missing'}")
         cache = Path(arguments.cache or self.out / "cache")
         #: recordings that cannot be used, with the reason
         self.left_out: dict[str, str] = {}
@@ -313,7 +317,7 @@ class Run:
         mean = torch.stack(losses).mean()
         team.average([mean])
         if not math.isfinite(mean.item()):
-            raise FloatingPointError(f"loss {mean} in epoch {epoch + 1} of {stage.name}")
+            raise KwsrtError(f"loss {mean.item()} in epoch {epoch + 1} of {stage.name}")
         return mean.item()
 
     def loss(self, stage: Stage, model: Network, teachers: list[Network], x: Tensor, target: Tensor) -> Tensor:
@@ -399,7 +403,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--ship", metavar="MODEL.kws", help="pack the last stage there, and write its card beside it")
     parser.add_argument("--set", nargs="*", default=[], type=tomllib.loads, metavar="KEY=VALUE",
                         help="other values for the config, in TOML: data.frontend.window=640")  # fmt: skip
-    parser.add_argument("--stage", nargs="*", help="only these stages (default all)")
+    parser.add_argument("--stage", nargs="*", help="only these stages (default all); none: features alone")
     parser.add_argument("--threads", type=count, default=0, help="of torch, a process (default: cores / processes)")
     parser.add_argument("--workers", type=count, default=os.cpu_count() or 1, help="processes that make the cache")
     parser.add_argument("--dataset", default="", help="name of the data, for the checkpoint")
@@ -452,7 +456,7 @@ def run_stages(arguments: argparse.Namespace) -> int:
     if not run.left_out:
         return 0
     path, why = next(iter(run.left_out.items()))
-    log.warning("%d recordings were left out, such as %s: %s", len(run.left_out), path, why)
+    log.warning("%d recordings were left out, such as %s", len(run.left_out), shown(f"{path}: {why}"))
     return 1
 
 
@@ -473,14 +477,7 @@ def main(argv: list[str] | None = None) -> int:
 
     0; 1 where recordings were left out, which cannot be used; 2 after an error, which takes one line."""
     arguments = parse(argv)
-    try:
-        return run_stages(arguments)
-    except BrokenProcessPool:
-        error: object = "a process that makes the cache was killed; memory? --workers 1 needs less"
-    except (KwsrtError, OSError, FloatingPointError) as caught:
-        error = caught
-    print("train: error:", *str(error).split(), file=sys.stderr)
-    return 2
+    return guarded(lambda: run_stages(arguments), "train")
 
 
 if __name__ == "__main__":
