@@ -2,7 +2,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 # A word is what comes within so many dB of its loudest moment,
 RANGE = 32.0
@@ -30,6 +30,12 @@ class Sound(NamedTuple):
     begins: NDArray[np.float64]
     ends: NDArray[np.float64]
     levels: NDArray[np.float32]
+
+
+def sound(moments: ArrayLike, levels: ArrayLike, first: int, count: int, sample_rate: int) -> Sound:
+    """The moments from `first` to `count`, which begin and end at these samples: (n, 2)."""
+    times = np.asarray(moments)[first:count] / sample_rate
+    return Sound(times[:, 0], times[:, 1], np.asarray(levels)[first:count])
 
 
 class Piece(NamedTuple):
@@ -71,15 +77,15 @@ def _limit(sound: Sound, loudest: int) -> float:
     return max(peak - RANGE, background + CONTRAST * (peak - background))
 
 
-def word(sound: Sound, since: float, rose: tuple[float, float], after: float) -> tuple[float, float]:
+def word(sound: Sound, since: float, before: float, rose: float, after: float) -> tuple[float, float]:
     """Start and end, in seconds, of the word that is recognised now.
 
     Parameters
     ----------
-    since : the start of the window in which it is heard. rose : the score rose between these two moments. after : the
-        end of the word before, which this one does not begin before if there is sound enough.
+    since : the start of the window in which it is heard. before, rose : the decision at which the score was the highest
+        first, and the one before it. after : the end of the last word; this one begins later if there is sound later.
     """
-    earliest, latest = max(rose[0] - RISE, since), max(rose[1] - RISE, since)
+    earliest, latest = max(before - RISE, since), max(rose - RISE, since)
     found = [piece for piece in pieces(sound, since, after) if piece.end > since]
     best = max(found, key=lambda piece: piece.level - FAR * max(piece.start - latest, earliest - piece.end, 0.0))
     if best.end - best.start <= LONGEST_WORD:

@@ -1,4 +1,6 @@
+# cython: cdivision=True
 """When a keyword fires: the rule of kwsrt.decision.Detector, a decision at a time, in C."""
+from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memmove
 
@@ -66,13 +68,16 @@ cdef class Trigger:
         self._begin_anew()
         self._use = FREE
 
-    cdef _begin_anew(self):
-        self._recent[:] = 0.0
-        self._last_over[:], self._fired[:], self._ended[:] = -np.inf, -np.inf, -np.inf
-        self._rose[:, 0], self._rose[:, 1] = -np.inf, np.inf
-        self._armed[:] = 1
+    cdef void _begin_anew(self) noexcept nogil:
+        cdef int32_t i, age
+        for i in range(self._labels):
+            for age in range(self._smoothing):
+                self._recent[age, i] = 0.0
+            self._last_over[i] = self._fired[i] = self._ended[i] = self._rose[i, 0] = -INFINITY
+            self._rose[i, 1] = INFINITY
+            self._armed[i] = 1
         self._newest, self._run, self._leader, self._highest, self._held = 0, 0, -1, -1, 0
-        self._time, self._start, self._end = -np.inf, -np.inf, -np.inf
+        self._time = self._start = self._end = -INFINITY
 
     def push(self, scores):
         """Take the next decisions.
@@ -121,40 +126,44 @@ cdef class Trigger:
 
     cdef _hear(self, Scores scores, Py_ssize_t i):
         """Take in how loud the sound was that is new with a decision: frame by frame, or at least as a whole."""
-        cdef int64_t hop = scores.origin.hop, end = scores.at.ends[i], since = end - scores.window, last, missing
-        cdef int64_t frames = scores.origin.frames
-        cdef const float *levels = scores.at.loudness + i
+        cdef int64_t frames = scores.origin.frames, hop = scores.origin.hop, now = scores.at.ends[i]
+        cdef int64_t since = now - scores.window, last = since, missing
+        cdef const float *level = scores.at.loudness + i
         if frames:
             # A frame tells of the moment in its middle, one hop long.
-            end -= (scores.window - frames * hop) // 2
-            since = end - frames * hop
-            levels = scores.at.levels + i * scores.origin.fresh + frames - 1
-        last = self._moments[self._held - 1, 1] if self._held else since
-        last = max(last, since)
+            now -= (scores.window - frames * hop) / 2
+            since = last = now - frames * hop
+            level = scores.at.levels + i * scores.origin.fresh + frames - 1
+        if self._held:
+            last = max(since, self._moments[self._held - 1, 1])
         if not frames:
-            hop = end - last
-        self._make_room((end - last) // hop + 1, end - KEPT * scores.window)
-        missing = (end - last) // hop
+            hop = now - last
+        missing = (now - last) / hop
+        if self._held + missing > self._levels.shape[0]:
+            self._make_room(missing, scores.at.ends[i] - KEPT * scores.window)
         while missing > 0:
             missing -= 1
-            self._moments[self._held, 0] = end - (missing + 1) * hop
-            self._moments[self._held, 1] = end - missing * hop
-            self._levels[self._held] = (levels - missing)[0]
+            self._moments[self._held, 0] = now - (missing + 1) * hop
+            self._moments[self._held, 1] = now - missing * hop
+            self._levels[self._held] = (level - missing)[0]
             self._held += 1
 
     cdef _make_room(self, int64_t count, int64_t since):
         """Room for so many more moments; those that ended by `since` may go."""
-        cdef Py_ssize_t first = 0
-        if self._held + count <= self._levels.shape[0]:
-            return
-        while first < self._held and self._moments[first, 1] <= since:
-            first += 1
+        cdef Py_ssize_t first = self._first_after(since), size
         self._held -= first
         memmove(&self._moments[0, 0], &self._moments[first, 0], self._held * 2 * sizeof(int64_t))
         memmove(&self._levels[0], &self._levels[first], self._held * sizeof(float))
-        if self._held + count > self._levels.shape[0] // 2:
-            self._moments = np.resize(self._moments, (4 * (self._held + count), 2))
-            self._levels = np.resize(self._levels, 4 * (self._held + count))
+        size = 2 * (self._held + count)
+        if size > self._levels.shape[0]:
+            self._moments, self._levels = np.resize(self._moments, (2 * size, 2)), np.resize(self._levels, 2 * size)
+
+    cdef Py_ssize_t _first_after(self, int64_t since) noexcept nogil:
+        """The first moment that ended after `since`, of those that are held."""
+        cdef Py_ssize_t first = 0
+        while first < self._held and self._moments[first, 1] <= since:
+            first += 1
+        return first
 
     cdef bint _update(self, Scores scores, Py_ssize_t decision, double time) noexcept nogil:
         """Take the scores of a decision; whether the leader may have been said just now."""
@@ -186,14 +195,11 @@ cdef class Trigger:
     cdef bint _find(self, Scores scores, int64_t now):
         """Find the leader's word in the sound; False where it is the one that was reported before."""
         cdef int32_t label = self._leader
-        cdef double rate = scores.sample_rate, since = (now - scores.window) / rate
-        cdef Py_ssize_t first = 0
-        while self._moments[first, 1] <= now - KEPT * scores.window:
-            first += 1
-        moments = np.asarray(self._moments)[first:self._held] / rate
-        sound = place.Sound(moments[:, 0], moments[:, 1], np.asarray(self._levels)[first:self._held])
+        cdef double since = (now - scores.window) / <double>scores.sample_rate
+        sound = place.sound(self._moments, self._levels, self._first_after(now - KEPT * scores.window), self._held,
+                            scores.sample_rate)
         if self._armed[label]:
-            start, end = place.word(sound, since, (self._rose[label, 0], self._rose[label, 1]), self._end)
+            start, end = place.word(sound, since, self._rose[label, 0], self._rose[label, 1], self._end)
             if end <= self._ended[label]:  # the score fell and rose again, but nothing was said since
                 return False
         else:
