@@ -7,7 +7,7 @@ from libc.stdint cimport int8_t, int16_t, int32_t, int64_t
 from libc.string cimport memmove
 
 from kwsrt.frontend cimport OnlineFrontEnd, open_samples
-from kwsrt.network cimport Network, Kept, Workspace
+from kwsrt.network cimport Network, Source, kws_network_decide, kws_past_reset
 from kwsrt.scores cimport Decisions, Scores, first_of, room_for
 
 import math
@@ -41,8 +41,7 @@ cdef class Stream:
     """
     cdef OnlineFrontEnd _online
     cdef Network _network
-    cdef Workspace _work
-    cdef Kept _kept
+    cdef Source _source
     cdef int32_t _level, _stride, _held, _capacity, _silence, _loudness_values, _hop, _window
     cdef int64_t _frames_seen, _decisions
     cdef int8_t[:, ::1] _history
@@ -64,7 +63,7 @@ cdef class Stream:
             raise OptionError(f"a front end of {frontend.width} values does not feed a network of {network.bins} bins")
         self._online = OnlineFrontEnd(frontend)
         self._network = network
-        self._work, self._kept = network.workspace(), network.kept()
+        self._source = network.source()
         self._level = network.level_index(thin)
         self._stride, self._hop, self._window = stride, frontend.hop, frontend.window
         # Windows are read in place; the last frames move to the front once in three windows.
@@ -123,7 +122,7 @@ cdef class Stream:
     @property
     def memory(self):
         """Bytes that this source takes: its samples, its frames and the buffers of one inference."""
-        return (self._online.size + self._work.size + self._kept.size + self._capacity * (self._network.bins + 1)
+        return (self._online.size + self._source.size + self._capacity * (self._network.bins + 1)
                 + 4 * self._network.bins)
 
     def reset(self):
@@ -132,7 +131,7 @@ cdef class Stream:
         self._held = 0
         self._frames_seen = 0
         self._decisions = 0
-        self._kept.past.decisions = 0
+        kws_past_reset(&self._source.past)
 
     def push(self, samples):
         """Take a chunk and make the decisions that it completes.
@@ -216,8 +215,8 @@ cdef class Stream:
                 scores[i] = 0.0
             scores[self._silence] = 1.0
             at.thin[made] = SKIPPED
-            self._kept.past.decisions = 0
+            kws_past_reset(&self._source.past)
         else:
-            at.thin[made] = <int8_t>self._network.infer_next(
-                self._level, &self._history[self._held - frames, 0], self._stride, &self._kept.past, &self._work.buffers,
-                scores)
+            at.thin[made] = <int8_t>kws_network_decide(
+                &self._network.network, self._level, &self._history[self._held - frames, 0], self._stride,
+                &self._source.past, &self._source.buffers, scores)
