@@ -129,6 +129,11 @@ cdef extern from "layers/layers.h" nogil:
 cdef class Kernels:
     cdef const kws_kernels *table
 
+cdef class PackedWeights:
+    cdef readonly Kernels kernels
+    cdef readonly int inputs, outputs
+    cdef readonly object file_order, data
+
 cdef class BinaryLinear:
     cdef readonly Kernels kernels
     cdef kws_linear layer

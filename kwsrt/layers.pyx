@@ -11,6 +11,7 @@ import os
 
 import numpy as np
 
+from kwsrt.arguments import shown
 from kwsrt.errors import OptionError
 
 # Far beyond any trained number, and small enough that nothing computed from it can overflow a float.
@@ -39,10 +40,11 @@ cdef class Kernels:
     """
 
     def __cinit__(self, isa=None):
-        isa = isa or os.environ.get("KWSRT_ISA") or None
-        self.table = kws_select_kernels(NULL) if isa is None else kws_select_kernels(isa.encode())
-        if self.table == NULL:
-            raise OptionError(f"instruction set {isa!r} (KWSRT_ISA): this machine runs {', '.join(available_isas())}")
+        isas, source = available_isas(), "isa" if isa else "KWSRT_ISA"
+        isa = isa or os.environ.get("KWSRT_ISA") or isas[0]
+        if isa not in isas:
+            raise OptionError(f"unknown instruction set {shown(isa)} ({source}): this machine runs {', '.join(isas)}")
+        self.table = kws_select_kernels(isa.encode())
 
     @property
     def isa(self):
@@ -67,6 +69,8 @@ cdef class Kernels:
         cdef const int16_t[:, ::1] n = padded
         cdef const float[:, ::1] added = np.zeros((1, 1), np.float32) if residual is None else residual
         cdef const float *added_data = NULL if residual is None else &added[0, 0]
+        if residual is not None and (added.shape[0] != rows or added.shape[1] != outputs):
+            raise OptionError(f"expected a residual of shape {(rows, outputs)}")
         results = [np.empty((rows, outputs), np.float32), np.empty((rows, outputs), np.int8),
                    np.empty((rows, kws_code_bytes(outputs)), np.uint8)]
         again = np.empty_like(results[0])
@@ -172,13 +176,13 @@ cdef kws_epilogue _epilogue(list kept, a, b, slope, int outputs) except *:
     return epilogue
 
 
-class PackedWeights:
+cdef class PackedWeights:
     """Weights in the order of one instruction set's kernel; layers that share weights share this object.
 
     weights : uint8 array in the file's order (see pack_weights), used in place where the kernel reads that order.
     """
 
-    def __init__(self, weights, int inputs, int outputs, Kernels kernels=None):
+    def __cinit__(self, weights, int inputs, int outputs, Kernels kernels=None):
         self.kernels = kernels or Kernels()
         self.inputs, self.outputs = inputs, outputs
         self.file_order = _checked_weights(weights, inputs, outputs)
@@ -241,7 +245,7 @@ cdef class BinaryLinear:
     a, b, slope : per output, or one for all; float32.
     """
 
-    def __init__(self, weights, *, threshold, float scale, int planes, a, b, slope):
+    def __cinit__(self, PackedWeights weights not None, *, threshold, float scale, int planes, a, b, slope):
         cdef list kept = [weights]
         self.kernels = weights.kernels
         self.layer.product = kws_bgemm_args(weights=_bytes(weights.data), inputs=weights.inputs,
@@ -293,7 +297,7 @@ cdef class Staircase:
     largest : bound of |n|, at most 32766.
     """
 
-    def __init__(self, a, b, slope, threshold, float scale, int planes, int largest):
+    def __cinit__(self, a, b, slope, threshold, float scale, int planes, int largest):
         cdef int outputs = np.size(a), steps = 3 if planes == 2 else 1, o, k
         if not 0 < largest < 32767:
             raise OptionError("a staircase needs sums inside int16")
@@ -350,8 +354,8 @@ cdef class BinaryConv2d:
     threshold (per channel), scale, planes, a, b, slope : as BinaryLinear.
     """
 
-    def __init__(self, weights, *, int height, int width, int channels, int kernel, int stride, pad,
-                 threshold, float scale, int planes, a, b, slope):
+    def __cinit__(self, PackedWeights weights not None, *, int height, int width, int channels, int kernel,
+                  int stride, pad, threshold, float scale, int planes, a, b, slope):
         cdef list kept = [weights]
         cdef kws_conv *layer = &self.layer
         layer.pad_rows, layer.pad_columns = np.broadcast_to(pad, 2).tolist()
@@ -427,8 +431,8 @@ cdef class Memory:
     signs : int8 (channels, taps) of +1 and -1, an odd number of taps. The rest as BinaryLinear, per channel.
     """
 
-    def __init__(self, signs, *, threshold, float scale, int planes, a, b, slope, bint causal=False,
-                 Kernels kernels=None):
+    def __cinit__(self, signs, *, threshold, float scale, int planes, a, b, slope, bint causal=False,
+                  Kernels kernels=None):
         signs = np.asarray(signs)
         if signs.ndim != 2 or signs.size == 0 or signs.shape[1] % 2 == 0 or not np.isin(signs, (-1, 1)).all():
             raise OptionError("memory weights are (channels, taps) of +1 and -1, with an odd number of taps")
@@ -470,7 +474,7 @@ cdef class InputConv2d:
     a, b, slope : per output.
     """
 
-    def __init__(self, weights, *, int height, int width, int stride, pad, a, b, slope, Kernels kernels=None):
+    def __cinit__(self, weights, *, int height, int width, int stride, pad, a, b, slope, Kernels kernels=None):
         weights = np.asarray(weights)
         cdef int kernel = int(round(len(weights) ** 0.5)), outputs = weights.shape[1] if weights.ndim == 2 else 0
         if weights.dtype != np.int8 or outputs == 0 or kernel * kernel != len(weights) or kernel > 31:
@@ -521,7 +525,7 @@ cdef class Classifier:
     weights : int8 (outputs, inputs). inverse_scale : positive. a, b : per output.
     """
 
-    def __init__(self, weights, *, float inverse_scale, a, b, Kernels kernels=None):
+    def __cinit__(self, weights, *, float inverse_scale, a, b, Kernels kernels=None):
         weights = np.asarray(weights)
         if weights.dtype != np.int8 or weights.ndim != 2 or not 0 < weights.size or weights.shape[1] > 65536:
             raise OptionError("classifier weights are int8 (outputs, inputs), at most 65536 inputs")

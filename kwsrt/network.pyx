@@ -9,7 +9,7 @@ from libc.stdlib cimport calloc, free
 
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from kwsrt.layers cimport KWS_LARGEST_TOTAL, Classifier, Memory
+from kwsrt.layers cimport KWS_LARGEST_TOTAL, Classifier, Memory, PackedWeights
 
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t alignment, size_t size)
@@ -18,8 +18,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from kwsrt.errors import OptionError, ThinError
-from kwsrt.layers import PackedWeights
+from kwsrt.arguments import shown, whole
+from kwsrt.errors import OptionError, ThinError, no_copy
 
 INT8, FLOAT32 = np.dtype(np.int8), np.dtype(np.float32)
 
@@ -160,6 +160,9 @@ cdef class Network:
         for i in range(KWS_MOST_LEVELS):
             free(self.network.levels[i].blocks)
 
+    def __reduce__(self):
+        raise no_copy(self, "share it, or copy its Model")
+
     @property
     def layers(self):
         """The layer objects by name, a new dict."""
@@ -172,10 +175,10 @@ cdef class Network:
         ------
         ThinError : the network has no such level.
         """
+        if not isinstance(thin, str) or thin not in (*self.levels, "auto"):
+            raise ThinError(f"thin is {shown(thin)}: this model has {', '.join(self.levels)}, auto")
         if thin == "auto":
             return KWS_AUTO
-        if thin not in self.levels:
-            raise ThinError(f"unknown thinning level {thin!r}: this model has {', '.join(self.levels)}, auto")
         return self.levels.index(thin)
 
     def run(self, features, thin):
@@ -220,19 +223,22 @@ cdef class Network:
         kws_buffers_init(&source.buffers, &self.network, <char *>source._memory + past)
         return source
 
-    def layer_times(self, features, thin, int repeats):
+    def layer_times(self, features, thin, repeats):
         """Where the time of a decision goes: {layer: microseconds}, each the mean of `repeats` runs of that layer alone.
 
         features, int8 (frames, bins) : a window. Of a causal network, what one new step takes.
 
         Raises
         ------
-        ThinError : no such level, or "auto".
+        ThinError : no such level, or "auto". OptionError : features of another shape, no repeats.
         """
+        cdef int count = whole(repeats, "repeats", 1, 1_000_000_000)
         cdef int32_t level = self.level_index(thin), part
         if level == KWS_AUTO:
             raise ThinError("layers are timed at one thinning level, not at auto")
         cdef const int8_t[:, ::1] q = np.ascontiguousarray(features, dtype=np.int8)
+        if q.shape[0] != self.frames or q.shape[1] != self.bins:
+            raise OptionError(f"expected features of shape ({self.frames}, {self.bins})")
         cdef Source source = self.source()
         cdef float[::1] scores = np.empty(self.classes, np.float32)
         cdef int64_t start
@@ -241,9 +247,9 @@ cdef class Network:
         times = {}
         for part, name in enumerate(["conv1", "conv2, fc1", *blocks, "classifier"]):
             start = _nanoseconds()
-            for _ in range(repeats):
+            for _ in range(count):
                 kws_network_run_part(&self.network, level, part, &q[0, 0], &source.past, &source.buffers, &scores[0])
-            times[name] = (_nanoseconds() - start) / repeats / 1000
+            times[name] = (_nanoseconds() - start) / count / 1000
         return times
 
 

@@ -181,8 +181,10 @@ def test_detect_standard_input(cli, tiny_model_path, recording, monkeypatch):
 def test_detect_standard_input_that_is_wrong(refused, tiny_model_path, recording, monkeypatch):
     standard_input(monkeypatch, b"")
     assert "empty" in refused("detect", "-", "--model", tiny_model_path)
-    standard_input(monkeypatch, recording.read_bytes())
-    assert "pass the file's name" in refused("detect", "-", "--model", tiny_model_path)
+    standard_input(monkeypatch, b"RIFF")
+    assert "damaged WAV" in refused("detect", "-", "--model", tiny_model_path)
+    monkeypatch.setattr(sys, "stdin", None)
+    assert "closed" in refused("detect", "-", "--model", tiny_model_path)
 
 
 def test_detect_standard_input_is_live_whatever_the_pieces(tiny_model_path, recording):

@@ -6,12 +6,12 @@ from typing import Any
 
 import kwsrt
 from kwsrt.cli import picture
-from kwsrt.cli.common import Parser, add_json_option, add_model_options, progress, report_audio
-from kwsrt.errors import AudioError, OptionError
+from kwsrt.cli.common import Parser, add_channel_option, add_json_option, add_model_options, progress, report_audio
+from kwsrt.cli.output import say, shown
+from kwsrt.clips import find_clips
+from kwsrt.errors import AudioError
 from kwsrt.evaluation import hear, summary
 
-UNKNOWN, NOISE = "_unknown_", "_background_noise_"
-SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 HELP = "accuracy over a folder of clips, a folder a label"
 DESCRIPTION = """\
 Accuracy of a model over clips of about one second, in the layout of Google's Speech Commands: a folder a word, whose
@@ -31,6 +31,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder that holds a folder for each label")
     parser.add_argument("--list", type=Path, metavar="FILE",
                         help="text file of the clips to evaluate, one a line, relative to DIR, as validation_list.txt")
+    add_channel_option(parser)
     add_model_options(parser)
     parser.add_argument("--plot", type=Path, metavar="FILE",
                         help="write a picture of the confusion matrix (.png, .svg, .pdf); needs matplotlib")
@@ -48,58 +49,31 @@ def run(arguments: argparse.Namespace) -> int:
     outcomes = []
     for path, label in progress(clips, "clip"):
         try:
-            outcomes.append(hear(model, path, label, arguments.thin))
-        except AudioError as error:
+            outcomes.append(hear(model, path, label, arguments.thin, arguments.channel))
+        except (AudioError, MemoryError, OSError) as error:
             report_audio(path, error)
     if not outcomes:
         raise AudioError(f"{arguments.folder}: none of its clips could be used")
     result = summary(outcomes, model.labels)
-    print(json.dumps(result) if arguments.json else _table(result, f"{model.name}, {arguments.thin}"))
+    say(*[json.dumps(result)] if arguments.json else _table(result, f"{model.name}, {arguments.thin}"))
     if arguments.plot:
         title = f"{model.name}, {arguments.thin}: {result['accuracy']:.1%} of {result['clips']} clips"
         picture.draw_confusion(result, title, arguments.plot)
     return 0 if len(outcomes) == len(clips) else 2
 
 
-def find_clips(folder: Path, listed: Path | None, labels: tuple[str, ...]) -> list[tuple[Path, str]]:
-    """Path and true label of every clip, in the order of their names; of those in the file `listed` if there is one.
-
-    Raises
-    ------
-    AudioError : no such folder, no clip in it, or a word that the model can neither name nor call unknown.
-    OptionError : a list that cannot be read.
-    """
-    if not folder.is_dir():
-        raise AudioError(f"{folder}: no such folder; expected a folder that holds a folder for each label")
-    if listed is None:
-        paths = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES)
-    else:
-        try:
-            paths = [folder / line.strip() for line in listed.read_text().splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise OptionError(f"{listed}: cannot read the list: {error}") from None
-    clips = [(path, path.parent.name if path.parent.name in labels else UNKNOWN) for path in paths
-             if path.parent.name != NOISE]
-    if not clips:
-        raise AudioError(f"{folder}: no clips found; expected DIR/label/clip.wav")
-    if UNKNOWN not in labels and (strange := sorted({path.parent.name for path, label in clips if label == UNKNOWN})):
-        raise AudioError(f"{folder}: this model has no {UNKNOWN} class for {', '.join(strange)}: "
-                         "use --list to leave them out")
-    return clips
-
-
-def _table(result: dict[str, Any], of: str) -> str:
+def _table(result: dict[str, Any], of: str) -> list[str]:
     """The confusion matrix with accuracies, aligned."""
     per_class, confusion = result["per_class"], result["confusion"]
     heard = list(next(iter(confusion.values())))
-    rows = [["said / heard", *heard, "accuracy"]]
-    rows += [[true, *(str(clips or ".") for clips in row.values()), f"{per_class[true]:.1%}"]
+    rows = [["said / heard", *map(shown, heard), "accuracy"]]
+    rows += [[shown(true), *(str(clips or ".") for clips in row.values()), f"{per_class[true]:.1%}"]
              for true, row in confusion.items()]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.rjust(width) if i else cell.ljust(width)
                        for i, (cell, width) in enumerate(zip(row, widths, strict=True))) for row in rows]
     low, high = result["interval"]
-    return "\n".join([
+    return [
         f"accuracy {result['accuracy']:.2%} over {result['clips']} clips ({of})",
         f"95 % interval {low:.2%} to {high:.2%}, bootstrap over {result['speakers']} speakers; "
-        f"calibration error {result['calibration_error']:.2%}", "", *lines])
+        f"calibration error {result['calibration_error']:.2%}", "", *lines]

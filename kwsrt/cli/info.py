@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import kwsrt
-from kwsrt.cli.common import Parser, add_json_option, report
+from kwsrt.cli.common import Parser, add_json_option
+from kwsrt.cli.output import report, say, shown
 from kwsrt.model import DEFAULT_MODEL
 
 HELP = "what a model file holds, and whether it computes correctly here"
@@ -35,15 +36,15 @@ def run(arguments: argparse.Namespace) -> int:
     difference = model.verify() if arguments.verify else 0.0
     verification = {"verified": difference == 0, "difference": difference} if arguments.verify else {}
     if arguments.json:
-        print(json.dumps(facts | verification))
+        say(json.dumps(facts | verification))
     else:
-        print("\n".join(_lines(facts)))
+        say(*_lines(facts))
     if difference != 0:
         report(f"{arguments.model}: scores differ by up to {difference:.3g} on {model.isa}: do not trust this "
                "build here; try KWSRT_ISA=scalar, and report it")
         return 1
     if arguments.verify and not arguments.json:
-        print(f"verified: the test signal gives the file's scores on {model.isa}, to the bit")
+        say(f"verified: the test signal gives the file's scores on {model.isa}, to the bit")
     return 0
 
 
@@ -55,8 +56,9 @@ def describe(model: kwsrt.Model) -> dict[str, Any]:
 
 
 def _lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    width = max(map(len, facts), default=0)
-    for key, value in facts.items():
+    width = max((len(shown(key)) for key in facts), default=0)
+    for name, value in facts.items():
+        key = shown(name)
         if isinstance(value, Mapping):
             yield f"{indent}{key}"
             yield from _lines(value, indent + "  ")

@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve, resample_poly
-from tqdm import tqdm
+
+from kwsrt.cli.common import progress
 
 from .room import impulse_response
 
@@ -208,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for clip in clips:
         (args.dest / clip.word).mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(2) as pool:
-        sounds = tqdm(pool.map(make_clip, clips), total=len(clips), unit="clip", disable=None)
+        sounds = progress(pool.map(make_clip, clips), "clip", len(clips))
         for clip, samples in zip(clips, sounds, strict=True):
             write_wav(args.dest / clip.path, samples)
     listed = sorted(clip.path for clip in clips if clip.voice.speaker in held)
