@@ -41,7 +41,6 @@ cdef class FrontEnd:
     cdef void *_tables
 
 
-# One stream's samples. The C functions are reached through these methods, so that only this module links them.
 cdef class OnlineFrontEnd:
     cdef readonly FrontEnd frontend
     cdef kws_online state
@@ -50,11 +49,7 @@ cdef class OnlineFrontEnd:
     cdef size_t size             # bytes
 
     cdef _frames_of(self, const void *samples, bint s16, size_t n)
-    cdef void forget(self) noexcept nogil
-    cdef size_t accept_f32(self, const float *samples, size_t n) noexcept nogil
-    cdef size_t accept_s16(self, const int16_t *samples, size_t n) noexcept nogil
-    cdef bint ready(self) noexcept nogil
-    cdef void take_quantized(self, float *frame, int8_t *q) noexcept nogil
 
 
+cdef void *allocate(size_t size) except NULL
 cdef bint open_samples(samples, Py_buffer *opened) except -1

@@ -27,7 +27,7 @@ ARRAY, INT16, FLOAT32 = np.ndarray, np.dtype(np.int16), np.dtype(np.float32)
 BYTES = ("B", "b", "c")  # formats of a buffer
 
 
-cdef void *_allocate(size_t size) except NULL:
+cdef void *allocate(size_t size) except NULL:
     cdef void *memory = aligned_alloc(64, (size + 63) // 64 * 64)
     if memory == NULL:
         raise MemoryError()
@@ -152,7 +152,7 @@ cdef class FrontEnd:
             raise OptionError("front-end options outside their range, or a mel band holds no FFT bin: "
                               f"{sample_rate=} {window=} {hop=} {n_fft=} {bins=} {n_mfcc=} {fmin=} {fmax=} {floor=} "
                               f"{offset=} {step=}")
-        self._tables = _allocate(kws_frontend_buffer_size(&options))
+        self._tables = allocate(kws_frontend_buffer_size(&options))
         kws_frontend_init(&self.plan, &options, os.environ.get("KWSRT_ISA") == "scalar", self._tables)
 
     def __dealloc__(self):
@@ -241,7 +241,7 @@ cdef class OnlineFrontEnd:
     def __cinit__(self, FrontEnd frontend not None):
         self.frontend = frontend
         self.size = kws_online_buffer_size(&frontend.plan)
-        self._buffer = _allocate(self.size)
+        self._buffer = allocate(self.size)
         kws_online_init(&self.state, &frontend.plan, self._buffer)
         self._use = FREE
 
@@ -254,11 +254,8 @@ cdef class OnlineFrontEnd:
     def reset(self):
         """Forget all samples, as if the stream began anew."""
         claim(self, &self._use)
-        self.forget()
-        self._use = FREE
-
-    cdef void forget(self) noexcept nogil:
         kws_online_reset(&self.state)
+        self._use = FREE
 
     def accept(self, samples):
         """Take a chunk; the frames that it completed, float32 (frames, width).
@@ -289,23 +286,10 @@ cdef class OnlineFrontEnd:
         with nogil:
             while done < n:
                 if s16:
-                    done += self.accept_s16(<const int16_t *>samples + done, n - done)
+                    done += kws_online_accept_s16(&self.state, <const int16_t *>samples + done, n - done)
                 else:
-                    done += self.accept_f32(<const float *>samples + done, n - done)
-                if self.ready():
+                    done += kws_online_accept_f32(&self.state, <const float *>samples + done, n - done)
+                if kws_online_ready(&self.state):
                     kws_online_take(&self.state, frame + made * width)
                     made += 1
         return result[:made]
-
-    cdef size_t accept_f32(self, const float *samples, size_t n) noexcept nogil:
-        return kws_online_accept_f32(&self.state, samples, n)
-
-    cdef size_t accept_s16(self, const int16_t *samples, size_t n) noexcept nogil:
-        return kws_online_accept_s16(&self.state, samples, n)
-
-    cdef bint ready(self) noexcept nogil:
-        return kws_online_ready(&self.state) != 0
-
-    cdef void take_quantized(self, float *frame, int8_t *q) noexcept nogil:
-        kws_online_take(&self.state, frame)
-        kws_frontend_quantize(&self.frontend.plan, frame, q)
