@@ -87,6 +87,8 @@ def word(sound: Sound, since: float, before: float, rose: float, after: float) -
     """
     earliest, latest = max(before - RISE, since), max(rose - RISE, since)
     found = [piece for piece in pieces(sound, since, after) if piece.end > since]
+    if not found:  # loudness that is no number, or times too large for a double to tell apart
+        return since, max(since, float(sound.ends[-1]))
     best = max(found, key=lambda piece: piece.level - FAR * max(piece.start - latest, earliest - piece.end, 0.0))
     if best.end - best.start <= LONGEST_WORD:
         return best.start, best.end
