@@ -56,8 +56,6 @@ class Model:
                                    clear=file.manifest.get("clear", CLEAR), others=others)
         except (KwsrtError, TypeError, OverflowError) as error:
             raise ModelFileError(f"the model cannot be run: {error}") from None
-        if self.frontend.width != self.network.bins:
-            raise ModelFileError("the front end does not feed the network of this model")
         self.thin_levels: tuple[str, ...] = self.network.levels
         self.sample_rate: int = self.frontend.sample_rate
         self.window: int = (self.network.frames - 1) * self.frontend.hop + self.frontend.window
@@ -226,8 +224,8 @@ def detect(audio: ArrayLike | str | os.PathLike[str] | BinaryIO | Iterable[Array
 
     Half a second of silence is put before the audio, and a window of it after (see Stream.finish), so that words at its
     edges are heard. Chunking does not matter: an array and the same samples as an iterable of chunks give the same
-    detections, to the last bit. Recordings are read in blocks, once and front to back: their length takes no memory, and
-    detections come while they are read.
+    detections, to the last bit. Recordings are read in blocks, once and front to back: their length takes no memory,
+    and detections come while they are read.
 
     Parameters
     ----------

@@ -249,7 +249,7 @@ cdef class Network:
             start = _nanoseconds()
             for _ in range(count):
                 kws_network_run_part(&self.network, level, part, &q[0, 0], &source.past, &source.buffers, &scores[0])
-            times[name] = (_nanoseconds() - start) / count / 1000
+            times[name] = <double>(_nanoseconds() - start) / count / 1000
         return times
 
 

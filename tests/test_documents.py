@@ -18,10 +18,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", "tools/train/README.md", "tools/bench/README.md", *(
     str(path.relative_to(ROOT)) for path in sorted((ROOT / "models").glob("*.md")))]
 #: files whose comments or help texts show commands
-SOURCES = sorted(str(path.relative_to(ROOT)) for folder in ("tools", "kwsrt/cli") for pattern in ("*.py", "*.toml")
-                 for path in (ROOT / folder).rglob(pattern)) + ["tests/soak.py"]
-COMMAND = re.compile(r"(?:(?:python3?|torchrun)\b[^|;&`]*? (?:-m )?(?P<program>(?:tools|tests|DATA)[\w./]+\w)|"
-                     r"(?:^|[\s`(|])(?:python3? -m )?kwsrt (?P<command>[a-z]+))(?P<rest>[^|;&`#]*)", re.MULTILINE)
+SOURCES = [*(str(path.relative_to(ROOT)) for folder in ("tools", "kwsrt/cli") for pattern in ("*.py", "*.toml")
+             for path in sorted((ROOT / folder).rglob(pattern))), "tests/soak.py"]
+#: a command at the start of a line or of a `span`, or behind a pipe; what stands before it may set a variable
+COMMAND = re.compile(r"(?:^|\| )(?:[A-Z_]+=\S+ )*(?:\S*python3? (?:-m )?|torchrun .*?-m )?"
+                     r"(?P<program>kwsrt|(?:tools|tests)[./][\w./]+)(?= |$)(?P<rest>[^|;&#]*)")
 #: extras that a page may name instead of one that every reader has
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 #: Runs [program, ...arguments] for each line of its input in a process that is forked, as `python -m` or as a script;
@@ -56,21 +57,27 @@ for line in sys.stdin:
 """
 
 
+def lines_of(page):
+    """What a file shows as commands: lines of fenced and indented blocks, `spans`, and the examples of a help text."""
+    text = re.sub(r"\\\n\s*", "", (ROOT / page).read_text())
+    fences = re.split(r"^```.*$", text, flags=re.MULTILINE) if page.endswith(".md") else [text]
+    for block in fences[1::2]:
+        yield from block.splitlines()
+    for prose in fences[::2]:  # in text, a command may go over the end of a line
+        yield from (" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose))
+        yield from re.findall(r"^(?: {4}|# {5}| {2}(?=kwsrt )| {2}.*(?=\| kwsrt ))(\S.*|\| kwsrt .*)$", prose,
+                              re.MULTILINE)
+
+
 def written(page):
     """The commands that a file shows: (program, arguments as shown)."""
-    text = re.sub(r"\\\n\s*", "", (ROOT / page).read_text())
-    if page.endswith(".md"):  # in text, a command may go over the end of a line
-        fences = re.split(r"^```.*$", text, flags=re.MULTILINE)
-        spans = [" ".join(span.split()) for prose in fences[::2] for span in re.findall(r"`([^`]+)`", prose)]
-        indented = re.findall(r"^    \S.*", "\n".join(fences[::2]), re.MULTILINE)
-        text = "\n".join([*fences[1::2], *spans, *indented])
-    for match in COMMAND.finditer(text):
-        program, command = match["program"], match["command"]
-        rest = match["rest"].split("\n")[0]
-        if program is None:
-            yield "kwsrt", [command, *rest.split()]
-        elif not program.startswith("DATA"):
-            yield program.removesuffix(".py").replace("/", "."), rest.split()
+    for line in lines_of(page):
+        for match in COMMAND.finditer(line.strip().removeprefix("$ ")):
+            program, rest = match["program"], match["rest"].split()
+            if program != "kwsrt" and re.search("python|torchrun", line):  # else the name of a file or a module
+                yield program.removesuffix(".py").replace("/", "."), rest
+            elif program == "kwsrt" and rest and re.fullmatch("[a-z]+", rest[0]):
+                yield program, rest
 
 
 def shown():
@@ -89,8 +96,9 @@ def shown():
 def test_commands_are_found_in_documents():
     """The patterns above see what people see."""
     found = shown()
-    expected = {"tools.convert", "tools.cascade", "tools.silence_clips", "tools.card", "tests.soak", "tools.train.train",
-                "tools.train.evaluate", "tools.train.table", "tools.train.speed", "tools.bench.peers", "tools.bench.mca"}
+    expected = {"tools.convert", "tools.cascade", "tools.silence_clips", "tools.card", "tests.soak", "tools.hearing",
+                "tools.train.train", "tools.train.evaluate", "tools.train.table", "tools.train.speed",
+                "tools.bench.peers", "tools.bench.mca"}
     assert expected <= {program for program, _ in found}
     assert {command for program, command in found if program == "kwsrt"} >= {"detect", "listen", "eval", "threshold"}
     assert "README.md" in found["tools.train.train", ""]["--ship"]

@@ -11,15 +11,13 @@ import threading
 import time
 from decimal import Decimal
 from fractions import Fraction
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import kwsrt
-from kwsrt import Detector, OptionError, UseError
+from kwsrt import Detector, OptionError, UseError, place
 from kwsrt import format as file_format
-from kwsrt import trigger as trigger_module
 from kwsrt.frontend import FrontEnd, OnlineFrontEnd, check_samples
 from kwsrt.layers import Kernels, PackedWeights, pack_weights
 from kwsrt.model import Model
@@ -97,17 +95,17 @@ def test_an_online_front_end_is_not_for_two_threads():
 
 
 def test_a_detector_is_not_for_two_threads(monkeypatch):
-    """It does not let go of the GIL by itself: here another call comes while NumPy copies for a detection."""
-    detector, refused = Detector(LABELS, smoothing=1, patience=1), []
+    """It does not let go of the GIL by itself: here another call comes while the word is looked for in the sound."""
+    detector, refused, find = Detector(LABELS, smoothing=1, patience=1), [], place.sound
 
-    def copied(values):
+    def found(*arguments):
         for use in (lambda: detector.push(scores([[0, 1, 0]], 1)), detector.reset):
             with pytest.raises(UseError, match="in use by another thread"):
                 use()
             refused.append(use)
-        return np.array(values)
+        return find(*arguments)
 
-    monkeypatch.setattr(trigger_module, "np", SimpleNamespace(array=copied))
+    monkeypatch.setattr(place, "sound", found)
     assert [heard.label for heard in detector.push(scores([[1, 0, 0]]))] == ["yes"]
     assert refused
     monkeypatch.undo()

@@ -799,7 +799,7 @@ def test_validation_hears_what_predict_hears(clips, tmp_path, settings):
     model = types.SimpleNamespace(sample_rate=data.RATE, frontend=frontend,
                                   window=(config.frames - 1) * frontend.hop + frontend.window)  # fmt: skip
     paths = [path for word in ("cat", "dog", "no", "yes") for path in sorted((clips / word).iterdir())[2:]]
-    wanted = [kwsrt.Model._features(model, *audio.read(path)) for path in paths]
+    wanted = [kwsrt.Model._features(model, *audio.read(path), None) for path in paths]
     assert np.array_equal(samples.features, wanted)
 
 

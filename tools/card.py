@@ -1,14 +1,14 @@
 """Write a model's card from measurements on the packed file itself.
 
-    python -m tools.card MODEL.kws CLIPS --report REPORT.txt [--list FILE] [--negatives RECORDING ...] [--about FILE.toml]
+    python -m tools.card MODEL.kws CLIPS --report REPORT.txt [--list FILE] [--negatives FILE ...] [--about FILE.toml]
 
 CLIPS and FILE: as `kwsrt eval` takes them. REPORT.txt: what tools/convert.py printed. The card, MODEL.md
 beside the file, has the accuracy of every thinning level, the confusion of the first, detections in the negatives
 (recordings in which no keyword is said), where the model comes from, and the commands that gave each number.
 
-What nobody can measure comes from the model's own training (the table [about] of its config) or from FILE.toml, and is
-left out where neither knows it: purpose, weaknesses, model_licence, attribution; and of the measurement, clips and
-negatives (what they are), commands (a list, those that made them) and remarks.
+What nobody can measure is what FILE.toml says, and is left out where it says nothing: purpose, weaknesses,
+model_licence and attribution of the model; and of the measurement, clips and negatives (what they are), commands (a
+list, those that made them) and remarks. tools/train/about has the file of each bundled model.
 """
 import argparse
 import sys
@@ -70,8 +70,9 @@ def _table(rows: list[list[str]]) -> str:
 def _recipe(training: Mapping[str, Any], planes: int) -> str:
     """What is known of how a model was trained."""
     recipe = training.get("recipe") or {}
-    known = {"stages: ": "; ".join(training.get("history") or []), "logits distilled from ": ", ".join(recipe.get("teachers") or []),
-             "seed ": training.get("seed"), "torch ": training.get("torch")}
+    known = {"stages: ": "; ".join(training.get("history") or []),
+             "logits distilled from ": ", ".join(recipe.get("teachers") or []), "seed ": training.get("seed"),
+             "torch ": training.get("torch")}
     parts = [f"{what}{value}" for what, value in known.items() if value not in ("", None)]
     return "; ".join([*parts[:1], f"{planes} activation planes", *parts[1:]]) if recipe or parts else ""
 
@@ -80,7 +81,8 @@ def _origin(model: kwsrt.Model, path: Path, about: Mapping[str, Any]) -> str:
     """The table of what the model is and where it comes from."""
     manifest, training = model.manifest, _training(model)
     licence = about.get("model_licence") or manifest.get("licence") or ""
-    levels = (f"{level}: blocks {', '.join(map(str, blocks))}" for level, blocks in manifest["network"]["levels"].items())
+    levels = (f"{level}: blocks {', '.join(map(str, blocks))}"
+              for level, blocks in manifest["network"]["levels"].items())
     rows = {"file": f"`{path.name}`, {model.size:,} bytes, SHA-256 `{model.checksum}`",
             "labels": ", ".join(model.labels), "thinning levels": ", ".join(levels),
             "front end": ", ".join(f"{key} {value}" for key, value in model.frontend.options.items()),
@@ -97,9 +99,8 @@ def _training(model: kwsrt.Model) -> Mapping[str, Any]:
 
 def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: list[Path],
          about: Mapping[str, Any] | None = None) -> str:
-    """The card's text; `about` as read_about gives it, before what the model knows of itself."""
-    model = kwsrt.load(path)
-    about = {key: value for key, value in {**_training(model), **(about or {})}.items() if key in ABOUT}
+    """The card's text; `about` as read_about gives it."""
+    model, about = kwsrt.load(path), about or {}
     found = find_clips(clips, listed, model.labels)
     results = {thin: summary([hear(model, clip, label, thin) for clip, label in found], model.labels)
                for thin in (*model.thin_levels, "auto")}
@@ -130,8 +131,8 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
             events, hours = false_alarms(model, negatives, thin)
             rows.append([thin, str(events), f"{hours:.2f}", f"{events / hours:.1f}"])
         what = f" and which {about['negatives']}" if about.get("negatives") else ""
-        parts.append(f"## False accepts\nDetections with the model's own threshold ({_threshold(model)}) in recordings in "
-                     f"which no keyword is said{what}:\n\n"
+        parts.append(f"## False accepts\nDetections with the model's own threshold ({_threshold(model)}) in recordings "
+                     f"in which no keyword is said{what}:\n\n"
                      f"    kwsrt detect --model {path.name} --thin LEVEL {shown(named)}\n\n{_table(rows)}")
     pairs = confusions(first)
     weaknesses = [f"- Most frequent confusions of keywords, {top}: {pairs}."] if pairs else []
@@ -159,10 +160,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--negatives", type=Path, nargs="*", default=[])
     parser.add_argument("--about", type=Path, metavar="FILE.toml")
     arguments = parser.parse_args(argv)
-    report = arguments.report.read_text().strip()
-    text = card(arguments.model, arguments.clips, arguments.list, report, arguments.negatives)
-    arguments.model.with_suffix(".md").write_text(text)
-    return 0
+
+    def work() -> int:
+        about = read_about(arguments.about) if arguments.about else {}
+        report = files.read_text(arguments.report).strip()
+        target = arguments.model.with_suffix(".md")
+        files.check_writable(target)
+        files.write(target, card(arguments.model, arguments.clips, arguments.list, report, arguments.negatives, about))
+        return 0
+
+    return guarded(work, "card")
 
 
 if __name__ == "__main__":
