@@ -45,4 +45,7 @@ def number(value: object, name: str, low: float = -math.inf, high: float = math.
 
 def shown(value: object) -> str:
     """A value as a message shows it: short, and printable."""
-    return f"{value!a:.60}"
+    try:
+        return f"{value!a:.60}"
+    except Exception:  # an int of thousands of digits, or what the object's own __repr__ raises
+        return f"of type {type(value).__name__}"

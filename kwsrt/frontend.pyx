@@ -47,7 +47,7 @@ def as_array(samples):
     AudioError : bytes that end within a sample, or what NumPy makes no array of.
     """
     if isinstance(samples, ARRAY):
-        return samples
+        return np.asarray(samples)
     try:
         view = memoryview(samples)
     except (TypeError, ValueError, BufferError):  # no buffer, or one that was released
@@ -67,8 +67,8 @@ def check_samples(samples):
 
     Parameters
     ----------
-    samples : array of shape (n,), int16, or float32 or float64 within [-1, 1]; or bytes of little-endian int16, see
-        as_array.
+    samples : array of shape (n,), int16, or float32 or float64 within [-1, 1], of any byte order; or bytes of
+        little-endian int16, see as_array.
 
     Raises
     ------
@@ -78,6 +78,8 @@ def check_samples(samples):
     array = samples if type(samples) is ARRAY else as_array(samples)
     if array.ndim != 1:
         raise AudioError(f"expected one-dimensional samples, got shape {array.shape}; mix channels down first")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if array.dtype == INT16:
         return np.require(array, requirements="CA")
     if array.dtype not in (np.float32, np.float64):

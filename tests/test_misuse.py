@@ -381,6 +381,16 @@ def test_wrong_options_of_a_detector(wrong, said):
         Detector(**{"labels": LABELS, **wrong})
 
 
+def test_a_value_that_cannot_be_shown_is_named_by_its_type():
+    class Hidden:
+        def __repr__(self):
+            raise RuntimeError
+
+    for value, said in ((10**5000, "of type int"), (Hidden(), "of type Hidden")):
+        with pytest.raises(OptionError, match=f"patience is {said}: expected"):
+            Detector(LABELS, patience=value)
+
+
 def test_other_arguments_are_named():
     for wrong in ([[1, 0, 0]], None, np.zeros((1, 3))):
         with pytest.raises(OptionError, match=r"scores are .*: expected the Scores that Stream\.push returns"):
@@ -426,6 +436,7 @@ BUFFERS = {
     "ctypes bytes": (ctypes.c_ubyte * len(RAW)).from_buffer_copy(RAW), "NumPy's bytes": np.bytes_(RAW + b"\1\0"),
     "array of 16-bit": array.array("h", SAMPLES.tolist()), "memoryview of 16-bit": memoryview(SAMPLES),
     "ctypes 16-bit": (ctypes.c_int16 * len(SAMPLES))(*SAMPLES.tolist()),
+    "big-endian 16-bit": SAMPLES.astype(">i2"), "big-endian floats": (SAMPLES / 32768).astype(">f8"),
     "array of floats": array.array("f", (SAMPLES / np.float32(32768)).tolist()),
 }
 
