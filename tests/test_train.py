@@ -23,6 +23,7 @@ from kwsrt.clips import find_clips  # noqa: E402
 from kwsrt.evaluation import hear, speaker_of, summary  # noqa: E402
 from kwsrt.frontend import FrontEnd  # noqa: E402
 from tools import folding  # noqa: E402
+from tools.checkpoint_reader import read_checkpoint  # noqa: E402
 from tools.train import (  # noqa: E402
     binarize,
     data,

@@ -1,6 +1,6 @@
 """Read a training checkpoint as plain values and tensors, whatever saved it, without running code that it may hold.
 
-Needs torch. A checkpoint is what tools/train/checkpoints.py writes. Copies of one come in many forms, which are the same
+Needs torch. A checkpoint is what tools/train/checkpoints.py writes. Copies of one come in many forms that are the same
 network: saved from inside DataParallel or torch.compile, in half precision, with NumPy's numbers or paths beside it.
 """
 import io

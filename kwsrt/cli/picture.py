@@ -50,7 +50,7 @@ def draw_confusion(result: dict[str, Any], title: str, path: Path) -> None:
     axes.set_xlabel("heard")
     axes.set_ylabel("said")
     axes.set_title(shown(title), fontsize=10, parse_math=False)
-    _write(figure, path)
+    write(figure, path)
 
 
 def draw_tradeoff(curve: list[dict[str, Any]], title: str, path: Path) -> None:
@@ -76,10 +76,16 @@ def draw_tradeoff(curve: list[dict[str, Any]], title: str, path: Path) -> None:
     axes.set_ylabel("share of words missed" if has_words else "threshold")
     axes.grid(alpha=0.3)
     axes.set_title(shown(title), fontsize=10, parse_math=False)
-    _write(figure, path)
+    write(figure, path)
 
 
-def _write(figure: Any, path: Path) -> None:
+def write(figure: Any, path: Path) -> None:
+    """Write a figure whole or not at all.
+
+    Raises
+    ------
+    OptionError : the file cannot be written.
+    """
     picture = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks is drawn as a box

@@ -31,6 +31,7 @@ DESCRIPTION = """\
 Hears long recordings in which no keyword is said, and counts detections. With --words, a folder of clips in the layout
 of Speech Commands, each recording is heard again with a word about every four seconds, --snr dB above what lies under
 it: the share that is found within a second, and the median delay from the end of the word. All cores work.
+A recording or clip that cannot be used is named and left out; the exit code is then 1.
 
 examples:
   kwsrt simulate night/*.flac

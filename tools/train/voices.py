@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve, resample_poly
 
+from kwsrt import files
 from kwsrt.cli.common import progress
 
 from .room import impulse_response
@@ -213,8 +214,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for clip, samples in zip(clips, sounds, strict=True):
             write_wav(args.dest / clip.path, samples)
     listed = sorted(clip.path for clip in clips if clip.voice.speaker in held)
-    (args.dest / "validation_list.txt").write_text("".join(f"{path}\n" for path in listed))
-    (args.dest / "testing_list.txt").write_text("")
+    files.write(args.dest / "validation_list.txt", "".join(f"{path}\n" for path in listed))
+    files.write(args.dest / "testing_list.txt", "")
     return 0
 
 
