@@ -40,9 +40,16 @@ def read_about(path: Path) -> dict[str, Any]:
         said = tomllib.loads(files.read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise OptionError(f"{path}: no TOML: {error}") from None
-    if strange := sorted(said.keys() - set(ABOUT)):
-        raise OptionError(f"{path}: {strange[0]!r} is none of {', '.join(ABOUT)}")
+    if strange := sorted(said.keys() - told(said).keys()):
+        raise OptionError(f"{path}: {strange[0]!r}: expected texts named {', '.join(ABOUT)} (commands: a list)")
     return said
+
+
+def told(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that a card has a place for."""
+    return {key: value for key, value in said.items() if key in ABOUT and (
+        isinstance(value, list) and all(isinstance(line, str) for line in value) if key == "commands"
+        else isinstance(value, str))}
 
 
 def false_alarms(model: kwsrt.Model, recordings: Iterable[Path], thin: str) -> tuple[int, float]:
@@ -69,18 +76,21 @@ def _table(rows: list[list[str]]) -> str:
 
 def _recipe(training: Mapping[str, Any], planes: int) -> str:
     """What is known of how a model was trained."""
-    recipe = training.get("recipe") or {}
-    known = {"stages: ": "; ".join(training.get("history") or []), "logits distilled from ": ", ".join(recipe.get("teachers") or []),
+    recipe = training.get("recipe")
+    recipe = recipe if isinstance(recipe, Mapping) else {}
+    known = {"stages: ": ", ".join(training.get("history") or []),
+             "logits distilled from ": ", ".join(recipe.get("teachers") or []),
              "seed ": training.get("seed"), "torch ": training.get("torch")}
     parts = [f"{what}{value}" for what, value in known.items() if value not in ("", None)]
-    return "; ".join([*parts[:1], f"{planes} activation planes", *parts[1:]]) if recipe or parts else ""
+    return "; ".join([*parts, f"{planes} activation planes"]) if parts else ""
 
 
 def _origin(model: kwsrt.Model, path: Path, about: Mapping[str, Any]) -> str:
     """The table of what the model is and where it comes from."""
     manifest, training = model.manifest, _training(model)
     licence = about.get("model_licence") or manifest.get("licence") or ""
-    levels = (f"{level}: blocks {', '.join(map(str, blocks))}" for level, blocks in manifest["network"]["levels"].items())
+    levels = (f"{level}: blocks {', '.join(map(str, blocks))}"
+              for level, blocks in manifest["network"]["levels"].items())
     rows = {"file": f"`{path.name}`, {model.size:,} bytes, SHA-256 `{model.checksum}`",
             "labels": ", ".join(model.labels), "thinning levels": ", ".join(levels),
             "front end": ", ".join(f"{key} {value}" for key, value in model.frontend.options.items()),
@@ -99,7 +109,7 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
          about: Mapping[str, Any] | None = None) -> str:
     """The card's text; `about` as read_about gives it, before what the model knows of itself."""
     model = kwsrt.load(path)
-    about = {key: value for key, value in {**_training(model), **(about or {})}.items() if key in ABOUT}
+    about = told({**_training(model), **(about or {})})
     found = find_clips(clips, listed, model.labels)
     results = {thin: summary([hear(model, clip, label, thin) for clip, label in found], model.labels)
                for thin in (*model.thin_levels, "auto")}
@@ -130,8 +140,8 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
             events, hours = false_alarms(model, negatives, thin)
             rows.append([thin, str(events), f"{hours:.2f}", f"{events / hours:.1f}"])
         what = f" and which {about['negatives']}" if about.get("negatives") else ""
-        parts.append(f"## False accepts\nDetections with the model's own threshold ({_threshold(model)}) in recordings in "
-                     f"which no keyword is said{what}:\n\n"
+        parts.append(f"## False accepts\nDetections with the model's own threshold ({_threshold(model)}) in recordings "
+                     f"in which no keyword is said{what}:\n\n"
                      f"    kwsrt detect --model {path.name} --thin LEVEL {shown(named)}\n\n{_table(rows)}")
     pairs = confusions(first)
     weaknesses = [f"- Most frequent confusions of keywords, {top}: {pairs}."] if pairs else []
@@ -159,10 +169,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--negatives", type=Path, nargs="*", default=[])
     parser.add_argument("--about", type=Path, metavar="FILE.toml")
     arguments = parser.parse_args(argv)
-    report = arguments.report.read_text().strip()
-    text = card(arguments.model, arguments.clips, arguments.list, report, arguments.negatives)
-    arguments.model.with_suffix(".md").write_text(text)
-    return 0
+
+    def work() -> int:
+        about = read_about(arguments.about) if arguments.about else {}
+        report = files.read_text(arguments.report).strip()
+        text = card(arguments.model, arguments.clips, arguments.list, report, arguments.negatives, about)
+        files.write(arguments.model.with_suffix(".md"), text)
+        return 0
+
+    return guarded(work, "card")
 
 
 if __name__ == "__main__":
