@@ -92,6 +92,18 @@ def source_activations(network: Any, q: Array, level: str, indices: list[int]) -
     return seen, logits.numpy()
 
 
+def hold_weights(network: Any) -> None:
+    """Let every layer of a training network multiply with the weights that it has now, in double precision.
+
+    They are made of the latent ones at every pass. Made in double precision, some that lie between two whole numbers, as
+    those of a checkpoint in half precision do, would be rounded to the other one than those that were packed.
+    """
+    for layer in network.modules():
+        if hasattr(layer, "effective_weight"):
+            weights = layer.effective_weight().detach().double()
+            layer.effective_weight = lambda held=weights: held
+
+
 def _allowed(y: Array, a: Array, inputs_near_a_step: int, largest_sum: float) -> Array:
     """Bound of |packed - source|: rounded a, b, slope, and inputs so near a step that rounding moves them across."""
     size = np.maximum(np.abs(y), np.abs(a) * largest_sum * 0.1)
@@ -230,6 +242,7 @@ def convert_checkpoint(path: Path, options: argparse.Namespace) -> tuple[bytes, 
     training, left_out = described({"training": checkpoint.get("train")})
     source = build_network(checkpoint)
     tensors, notes = fold(source, network, rebinarize=options.rebinarize)
+    hold_weights(source)
     manifest = _manifest(checkpoint, training.get("training") or {}, options)
     frontend = FrontEnd(**manifest["frontend"])
     _, q = replay_windows(options.audio, frontend, network["frames"], options.windows)
