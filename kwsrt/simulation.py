@@ -158,7 +158,7 @@ def _alone(job: Job, model: Model) -> Take:
 def _with_words(job: Job, model: Model) -> Take:
     """The recording is read several times, which takes less memory than to keep it: for its length, which says what the
     words are and where they lie, and, if it is too loud with them, for its peak."""
-    if not job.path.is_file():
+    if job.path.exists() and not job.path.is_file():
         raise AudioError(f"{job.path}: words are mixed only into files, which can be read twice")
     length = sum(map(len, _pieces(job, model)))
     peak, used = 1.0, 0.0

@@ -1,14 +1,14 @@
 """Write a model's card from measurements on the packed file itself.
 
-    python -m tools.card MODEL.kws CLIPS --report REPORT.txt [--list FILE] [--negatives FILE ...] [--about FILE.toml]
+    python -m tools.card MODEL.kws CLIPS --report REPORT.txt [--list FILE] [--negatives RECORDING ...] [--about FILE.toml]
 
 CLIPS and FILE: as `kwsrt eval` takes them. REPORT.txt: what tools/convert.py printed. The card, MODEL.md
 beside the file, has the accuracy of every thinning level, the confusion of the first, detections in the negatives
 (recordings in which no keyword is said), where the model comes from, and the commands that gave each number.
 
-What nobody can measure is what FILE.toml says, and is left out where it says nothing: purpose, weaknesses,
-model_licence and attribution of the model; and of the measurement, clips and negatives (what they are), commands (a
-list, those that made them) and remarks. tools/train/about has the file of each bundled model.
+What nobody can measure comes from the model's own training (the table [about] of its config) or from FILE.toml, and is
+left out where neither knows it: purpose, weaknesses, model_licence, attribution; and of the measurement, clips and
+negatives (what they are), commands (a list, those that made them) and remarks.
 """
 import argparse
 import sys
@@ -40,9 +40,16 @@ def read_about(path: Path) -> dict[str, Any]:
         said = tomllib.loads(files.read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise OptionError(f"{path}: no TOML: {error}") from None
-    if strange := sorted(said.keys() - set(ABOUT)):
-        raise OptionError(f"{path}: {strange[0]!r} is none of {', '.join(ABOUT)}")
+    if strange := sorted(said.keys() - told(said).keys()):
+        raise OptionError(f"{path}: {strange[0]!r}: expected texts named {', '.join(ABOUT)} (commands: a list)")
     return said
+
+
+def told(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that a card has a place for."""
+    return {key: value for key, value in said.items() if key in ABOUT and (
+        isinstance(value, list) and all(isinstance(line, str) for line in value) if key == "commands"
+        else isinstance(value, str))}
 
 
 def false_alarms(model: kwsrt.Model, recordings: Iterable[Path], thin: str) -> tuple[int, float]:
@@ -69,12 +76,13 @@ def _table(rows: list[list[str]]) -> str:
 
 def _recipe(training: Mapping[str, Any], planes: int) -> str:
     """What is known of how a model was trained."""
-    recipe = training.get("recipe") or {}
-    known = {"stages: ": "; ".join(training.get("history") or []),
-             "logits distilled from ": ", ".join(recipe.get("teachers") or []), "seed ": training.get("seed"),
-             "torch ": training.get("torch")}
+    recipe = training.get("recipe")
+    recipe = recipe if isinstance(recipe, Mapping) else {}
+    known = {"stages: ": ", ".join(training.get("history") or []),
+             "logits distilled from ": ", ".join(recipe.get("teachers") or []),
+             "seed ": training.get("seed"), "torch ": training.get("torch")}
     parts = [f"{what}{value}" for what, value in known.items() if value not in ("", None)]
-    return "; ".join([*parts[:1], f"{planes} activation planes", *parts[1:]]) if recipe or parts else ""
+    return "; ".join([*parts, f"{planes} activation planes"]) if parts else ""
 
 
 def _origin(model: kwsrt.Model, path: Path, about: Mapping[str, Any]) -> str:
@@ -99,8 +107,9 @@ def _training(model: kwsrt.Model) -> Mapping[str, Any]:
 
 def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: list[Path],
          about: Mapping[str, Any] | None = None) -> str:
-    """The card's text; `about` as read_about gives it."""
-    model, about = kwsrt.load(path), about or {}
+    """The card's text; `about` as read_about gives it, before what the model knows of itself."""
+    model = kwsrt.load(path)
+    about = told({**_training(model), **(about or {})})
     found = find_clips(clips, listed, model.labels)
     results = {thin: summary([hear(model, clip, label, thin) for clip, label in found], model.labels)
                for thin in (*model.thin_levels, "auto")}
@@ -164,9 +173,8 @@ def main(argv: list[str] | None = None) -> int:
     def work() -> int:
         about = read_about(arguments.about) if arguments.about else {}
         report = files.read_text(arguments.report).strip()
-        target = arguments.model.with_suffix(".md")
-        files.check_writable(target)
-        files.write(target, card(arguments.model, arguments.clips, arguments.list, report, arguments.negatives, about))
+        text = card(arguments.model, arguments.clips, arguments.list, report, arguments.negatives, about)
+        files.write(arguments.model.with_suffix(".md"), text)
         return 0
 
     return guarded(work, "card")

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from kwsrt import manifest as manifests
 from kwsrt.cli.output import guarded, say
 from kwsrt.clips import recordings
 from kwsrt.errors import OptionError
-from kwsrt.frontend import FrontEnd
+from kwsrt.frontend import FrontEnd, OnlineFrontEnd
 from kwsrt.network import Network
 from tools.checkpoint_reader import ConversionError, described, read_checkpoint
 from tools.folding import build_network, fold
@@ -52,15 +52,29 @@ PARTS = ("memory", "expand", "project")
 
 def replay_windows(paths: list[Path], frontend: FrontEnd, frames: int, most: int) -> tuple[Array, Array]:
     """Windows spread evenly over the recordings: float32 features and int8 q, (windows, frames, width) each."""
-    windows = []
-    for file in recordings(paths):
-        samples, rate = audio.read(file)
-        features = frontend.features(audio.prepare(samples, rate, frontend.sample_rate))
-        windows += [features[start:start + frames] for start in range(0, len(features) - frames + 1, frames // 4)]
-    if not windows:
+    found = recordings(paths)
+    for file in found:
+        if file.exists() and not file.is_file():
+            raise ConversionError(f"{file}: not a file: what --audio names is read twice")
+    # Once to count them, and once for those that are wanted: recordings may be too long to be kept.
+    count = sum(1 for file in found for _ in _windows(file, frontend, frames))
+    if not count:
         raise ConversionError("no audio of at least a second to replay: name recordings with --audio")
-    chosen = np.stack([windows[i] for i in np.linspace(0, len(windows) - 1, min(most, len(windows))).astype(int)])
+    wanted = set(np.linspace(0, count - 1, min(most, count)).astype(int).tolist())
+    every = (window for file in found for window in _windows(file, frontend, frames))
+    chosen = np.stack([window.copy() for i, window in enumerate(every) if i in wanted])
     return chosen, np.stack([frontend.quantize(window) for window in chosen])
+
+
+def _windows(file: Path, frontend: FrontEnd, frames: int) -> Iterator[Array]:
+    """Windows of a recording's features, float32 (frames, width), each a quarter of it after the one before."""
+    online = OnlineFrontEnd(frontend)
+    held = np.zeros((0, frontend.width), np.float32)
+    for piece in audio.pieces(file, frontend.sample_rate):
+        held = np.concatenate([held, online.accept(piece)])
+        while len(held) >= frames:
+            yield held[:frames]
+            held = held[max(1, frames // 4):]
 
 
 # --- replay, layer by layer ------------------------------------------------------------------------------------------

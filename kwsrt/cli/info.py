@@ -1,6 +1,7 @@
 """`kwsrt info`: what a model file says of itself, and whether it computes here what it should."""
 import argparse
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -34,7 +35,9 @@ def run(arguments: argparse.Namespace) -> int:
     model = kwsrt.load(arguments.model)
     facts = describe(model)
     difference = model.verify() if arguments.verify else 0.0
-    verification = {"verified": difference == 0, "difference": difference} if arguments.verify else {}
+    # A file's own scores may be no numbers, which JSON cannot say.
+    told = difference if math.isfinite(difference) else None
+    verification = {"verified": difference == 0, "difference": told} if arguments.verify else {}
     if arguments.json:
         say(json.dumps(facts | verification))
     else:
@@ -62,7 +65,7 @@ def _lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
         if isinstance(value, Mapping):
             yield f"{indent}{key}"
             yield from _lines(value, indent + "  ")
-        elif key == "size":
+        elif key == "size" and not indent:  # the file's; a manifest may have others
             yield f"{indent}{key:<{width}}  {value:,} bytes"
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -12,7 +12,7 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -29,6 +29,7 @@ from kwsrt.errors import AudioError, OptionError
 from kwsrt.frontend import FrontEnd
 
 from .folders import Found, read_audio, survey
+from .recordings import Recording, recordings_of
 from .room import impulse_response
 
 Array = NDArray[Any]
@@ -174,10 +175,10 @@ def held_out(paths: list[str], every: int) -> list[Path]:
     return long_files(paths)[every - 1 :: every]
 
 
-def split_noise(recording: Array, training: bool) -> Array:
+def split_noise(recording: Recording, training: bool) -> Recording:
     """The first four fifths of a noise recording train, the rest validates."""
     cut = len(recording) * 4 // 5
-    return recording[:cut] if training else recording[cut:]
+    return recording.part(0, cut) if training else recording.part(cut, len(recording))
 
 
 def filtered(samples: Array, speed: float, response: Callable[[Array], Array] | None = None, tail: int = 0) -> Array:
@@ -243,19 +244,20 @@ def tempi(hop: int) -> list[int]:
     return [hop, *(round(hop * part / 16) for part in (14, 15, 17, 18))]
 
 
-def random_cut(recordings: list[Array], length: int, rng: np.random.Generator) -> Array:
+def random_cut(recordings: Sequence[Array | Recording], length: int, rng: np.random.Generator) -> Array:
     """A random piece, float32 [length], of a random recording (repeated where it is too short)."""
-    recording = recordings[rng.integers(len(recordings))]
+    recording = recordings[int(rng.integers(len(recordings)))]
     if len(recording) < length:
-        recording = np.tile(recording, -(-length // max(1, len(recording))))
-    start = rng.integers(len(recording) - length + 1)
+        recording = np.tile(recording[:], -(-length // max(1, len(recording))))
+    start = int(rng.integers(len(recording) - length + 1))
     return recording[start : start + length]
 
 
 class Augmenter:
     """Makes features int8 [frames + 2 margin, bins] out of clips and recordings (see DataConfig)."""
 
-    def __init__(self, config: DataConfig, noises: list[Array], speech: list[Array] | None = None):
+    def __init__(self, config: DataConfig, noises: Sequence[Array | Recording],
+                 speech: Sequence[Array | Recording] | None = None):
         self.noises, self.speech, self.talk = noises, speech or [], config.talk
         window = config.frontend["window"]
         frames = config.span + 2 * config.margin
@@ -350,7 +352,7 @@ class Augmenter:
         canvas = self.preceded(self.place(clip, start, self.lengths[0], rng), max(0, min(start, lead)), loudness, rng)
         return self.finish(self.overheard(canvas, loudness, rng), loudness, rng)
 
-    def cut(self, recordings: list[Array], rng: np.random.Generator) -> Array:
+    def cut(self, recordings: Sequence[Array | Recording], rng: np.random.Generator) -> Array:
         """A second of continuous speech."""
         piece = self.changed(random_cut(recordings, self.lengths[0] * 5 // 4, rng), rng)[: self.lengths[0]]
         return self.finish(piece, levels(piece)[0], rng)
@@ -372,7 +374,7 @@ class Augmenter:
 _state: dict[str, Any] = {}
 
 
-def _start_worker(config: DataConfig, noises: list[Array], speech: list[Array]) -> None:
+def _start_worker(config: DataConfig, noises: list[Recording], speech: list[Recording]) -> None:
     _state.update(augmenter=Augmenter(config, noises, speech), speech=speech)
 
 
@@ -443,9 +445,9 @@ def noise_files(config: DataConfig) -> list[Path]:
     return sorted([*(clips_in(own) if own.is_dir() else []), *long_files(config.noise)])
 
 
-def _noises(config: DataConfig, training: bool, found: Found) -> list[Array]:
+def _noises(config: DataConfig, training: bool, found: Found, folder: Path) -> list[Recording]:
     files = [file for file in noise_files(config) if str(file) not in found.left_out]
-    pieces = [split_noise(read_audio(file, RATE), training) for file in files]
+    pieces = [split_noise(recording, training) for recording in recordings_of(files, RATE, folder)]
     return [piece for piece in pieces if len(piece)]
 
 
@@ -522,7 +524,7 @@ def _training_part(
         out = np.lib.format.open_memmap(unfinished / "features.npy", "w+", np.int8, (total, frames, config.width))
         unheard = set(held_out(config.speech, config.hold_out))
         kept = [f for f in long_files(config.speech) if f not in unheard and str(f) not in found.left_out]
-        state = (config, _noises(config, True, found), [read_audio(f, RATE) for f in kept])
+        state = (config, _noises(config, True, found, cache), recordings_of(kept, RATE, cache))
         jobs = [(job[0], job[1], job[2], (config.seed, i)) for i, job in enumerate(plan)]
         at = 0
         # an executor, not a Pool, which waits for ever where a worker is killed
@@ -551,8 +553,7 @@ def heard(path: str | Path, frontend: FrontEnd, length: int) -> Array:
     """Features int8 [frames, bins] of a clip in a window of `length` samples: what `kwsrt.Model.predict` makes of it.
 
     AudioError for a clip that cannot be used."""
-    samples, rate = audio.read(path)
-    return np.asarray(frontend.quantized(audio.middle(audio.prepare(samples, rate, frontend.sample_rate), length)))
+    return np.asarray(frontend.quantized(audio.middle(audio.load(path, frontend.sample_rate), length)))
 
 
 def validation_samples(
@@ -580,7 +581,7 @@ def validation_samples(
                     if word not in config.suspects and wanted is not None:
                         features.append(heard(path, frontend, length))
                         label.append(wanted)
-            noises = _noises(config, False, found)
+            noises = _noises(config, False, found, folder)
             if group == 0 and SILENCE in index and noises:
                 rng = np.random.default_rng(config.seed)
                 for _ in range(max(10, round(0.1 * len(label) / len(index)))):

@@ -7,6 +7,8 @@ import io
 from collections.abc import Collection
 from pathlib import Path
 
+import kwsrt
+from kwsrt import files
 from kwsrt.clips import clips_in
 from kwsrt.errors import AudioError
 from tools import card, convert, silence_clips
@@ -15,6 +17,9 @@ from . import data
 from .folders import scan
 
 SILENCE_CLIPS = 200
+# What is true of every card that is written here; a config's [about] may say more.
+MEASURED_ON = {"clips": "the validation split of its data, by which training measured itself",
+               "negatives": "training left out"}
 
 
 def evaluation_list(settings: data.DataConfig, out: Path, left_out: Collection[str] = ()) -> Path:
@@ -49,10 +54,11 @@ def ship(
     Accuracy is measured on the validation split of the folder `settings.root`, false accepts on `negatives`; without
     what is `left_out`.
 
-    KwsrtError where the checkpoint cannot be packed, OSError where files cannot be read or written."""
+    KwsrtError where the checkpoint cannot be packed, or files cannot be read or written."""
     report = io.StringIO()
     with contextlib.redirect_stdout(report):
         convert.run(convert.parser().parse_args([str(checkpoint), str(model)]))
     listed = evaluation_list(settings, checkpoint.parent, left_out)
-    text = card.card(model, Path(settings.root), listed, report.getvalue().strip(), negatives)
-    model.with_suffix(".md").write_text(text, encoding="utf-8")
+    about = MEASURED_ON | card.told(kwsrt.load(model).manifest["training"])
+    text = card.card(model, Path(settings.root), listed, report.getvalue().strip(), negatives, about)
+    files.write(model.with_suffix(".md"), text)

@@ -24,6 +24,9 @@ from tqdm import tqdm
 from kwsrt.cli import picture
 from kwsrt.cli.output import guarded, shown
 from kwsrt.errors import KwsrtError, OptionError
+from kwsrt.files import check_writable
+from kwsrt.format import MAGIC
+from tools import card
 
 from . import data
 from .checkpoints import checkpoint, load_model, save
@@ -59,7 +62,8 @@ class Run:
         self.hidden = [word for word in config.get("hidden", data.COMMANDS) if word in self.labels]
         given = {"root": arguments.data, "labels": self.labels, **paths, **config.get("data", {})}
         self.settings = built(data.DataConfig, given, "[data]")
-        self.provenance = {"dataset": arguments.dataset, "licence": arguments.licence, "seed": self.seed}
+        self.provenance = card.told(config.get("about", {}))
+        self.provenance |= {"dataset": arguments.dataset, "licence": arguments.licence, "seed": self.seed}
         self.history: list[str] = []  #: stages that the network in training went through before
         shared = config.get("every_stage", {})
         self.stages = [built(Stage, {**shared, **values}, "[[stage]]") for values in config.get("stage", [])]
@@ -465,6 +469,7 @@ def check_ship(path: Path) -> None:
 
     OptionError if not, or where a picture needs what is not installed."""
     picture.check(path.with_suffix(".png"))
+    check_writable(path, replaces=MAGIC)
     if path.suffix != ".kws":
         raise OptionError(f"--ship {path}: expected a file name that ends in .kws")
     folder = path.resolve().parent
