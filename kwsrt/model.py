@@ -1,6 +1,7 @@
 """A packed network with all that belongs to it, ready to hear: `load`, `Model`, `detect`."""
 import functools
 import itertools
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -171,7 +172,7 @@ def load(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
     if isinstance(name_or_path, str) and name_or_path in bundled:
         return Model(file_format.read(bundled[name_or_path]))
     path = Path(name_or_path)
-    if not path.exists() and path.suffix != ".kws":
+    if not os.path.exists(path) and path.suffix != ".kws":
         raise ModelFileError(f"no model {str(name_or_path)!r}: expected the path of a .kws file, "
                              f"or one of {', '.join(bundled)}")
     file = file_format.read(path)

@@ -95,8 +95,8 @@ def source_activations(network: Any, q: Array, level: str, indices: list[int]) -
 def hold_weights(network: Any) -> None:
     """Let every layer of a training network multiply with the weights that it has now, in double precision.
 
-    They are made of the latent ones at every pass. Made in double precision, some that lie between two whole numbers, as
-    those of a checkpoint in half precision do, would be rounded to the other one than those that were packed.
+    They are made of the latent ones at every pass. Made in double precision, some that lie between two whole numbers,
+    like those of a checkpoint in half precision, would be rounded to the other one than those that were packed.
     """
     for layer in network.modules():
         if hasattr(layer, "effective_weight"):
