@@ -234,5 +234,5 @@ def _check_frontend(options: object, network: Mapping[str, Any]) -> None:
                                                 f"network.bins = {network['bins']}")
     seconds = ((network["frames"] - 1) * frontend.hop + frontend.window) / frontend.sample_rate
     _require(seconds <= LONGEST_WINDOW, f"network.frames: {network['frames']} frames with a hop of {frontend.hop} "
-                                        f"samples are {seconds:.0f} s of audio, a decision hears at most "
+                                        f"samples are {seconds:.1f} s of audio, a decision hears at most "
                                         f"{LONGEST_WINDOW} s")

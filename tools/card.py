@@ -1,6 +1,6 @@
 """Write a model's card from measurements on the packed file itself.
 
-    python -m tools.card MODEL.kws CLIPS --report REPORT.txt [--list FILE] [--negatives RECORDING ...] [--about FILE.toml]
+    python -m tools.card MODEL.kws CLIPS --report REPORT.txt [--list FILE] [--negatives FILE ...] [--about FILE.toml]
 
 CLIPS and FILE: as `kwsrt eval` takes them. REPORT.txt: what tools/convert.py printed. The card, MODEL.md
 beside the file, has the accuracy of every thinning level, the confusion of the first, detections in the negatives
