@@ -2,6 +2,7 @@
 
 From the checkout, whose kwsrt/ need not be compiled: what is installed must be found all the same.
 """
+import ast
 import json
 import os
 import re
@@ -17,12 +18,12 @@ from scipy.io import wavfile
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["README.md", "tools/train/README.md", "tools/bench/README.md", *(
     str(path.relative_to(ROOT)) for path in sorted((ROOT / "models").glob("*.md")))]
-#: files whose comments or help texts show commands
-SOURCES = [*(str(path.relative_to(ROOT)) for folder in ("tools", "kwsrt/cli") for pattern in ("*.py", "*.toml")
-             for path in sorted((ROOT / folder).rglob(pattern))), "tests/soak.py"]
-#: a command at the start of a line or of a `span`, or behind a pipe; what stands before it may set a variable
-COMMAND = re.compile(r"(?:^|\| )(?:[A-Z_]+=\S+ )*(?:\S*python3? (?:-m )?|torchrun .*?-m )?"
-                     r"(?P<program>kwsrt|(?:tools|tests)[./][\w./]+)(?= |$)(?P<rest>[^|;&#]*)")
+#: files whose docstring, help text or comments show commands
+SOURCES = [str(path.relative_to(ROOT)) for folder in ("tools", "kwsrt/cli") for suffix in ("py", "toml")
+           for path in sorted((ROOT / folder).rglob(f"*.{suffix}"))]
+SOURCES.append("tests/soak.py")
+PROGRAM = re.compile(r"(?:python3?|torchrun)[^|;&`\n]*? (?:-m )?((?:tools|tests)[./][\w./]+\w)([^|;&`#\n]*)")
+COMMAND = re.compile(r"(?:^|[|] |[A-Z_]+=\S+ |\$ |bin/|-m )kwsrt ([a-z]+)([^|;&`#\n]*)", re.MULTILINE)
 #: extras that a page may name instead of one that every reader has
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 #: Runs [program, ...arguments] for each line of its input in a process that is forked, as `python -m` or as a script;
@@ -57,27 +58,30 @@ for line in sys.stdin:
 """
 
 
-def lines_of(page):
-    """What a file shows as commands: lines of fenced and indented blocks, `spans`, and the examples of a help text."""
-    text = re.sub(r"\\\n\s*", "", (ROOT / page).read_text())
-    fences = re.split(r"^```.*$", text, flags=re.MULTILINE) if page.endswith(".md") else [text]
-    for block in fences[1::2]:
-        yield from block.splitlines()
-    for prose in fences[::2]:  # in text, a command may go over the end of a line
-        yield from (" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose))
-        yield from re.findall(r"^(?: {4}|# {5}| {2}(?=kwsrt )| {2}.*(?=\| kwsrt ))(\S.*|\| kwsrt .*)$", prose,
-                              re.MULTILINE)
+def shown_by(page):
+    """The text of a file that readers of it see."""
+    text = (ROOT / page).read_text()
+    if page.endswith(".py"):
+        tree = ast.parse(text)
+        help_texts = [node.value.value for node in tree.body if isinstance(node, ast.Assign)
+                      and isinstance(node.value, ast.Constant) and node.targets[0].id == "DESCRIPTION"]
+        return "\n".join([ast.get_docstring(tree) or "", *help_texts])
+    if page.endswith(".toml"):
+        return "\n".join(re.findall("#(.*)", text))
+    return text
 
 
 def written(page):
     """The commands that a file shows: (program, arguments as shown)."""
-    for line in lines_of(page):
-        for match in COMMAND.finditer(line.strip().removeprefix("$ ")):
-            program, rest = match["program"], match["rest"].split()
-            if program != "kwsrt" and re.search("python|torchrun", line):  # else the name of a file or a module
-                yield program.removesuffix(".py").replace("/", "."), rest
-            elif program == "kwsrt" and rest and re.fullmatch("[a-z]+", rest[0]):
-                yield program, rest
+    text = re.sub(r"\\\n\s*", "", shown_by(page))
+    prose, fenced = (re.split(r"^```.*$", text, flags=re.MULTILINE)[start::2] for start in (0, 1))
+    spans = [" ".join(span.split()) for part in prose for span in re.findall(r"`([^`]+)`", part)]
+    indented = re.findall(r"^  +(\S.*)", "\n".join(prose), re.MULTILINE)
+    code = "\n".join([*fenced, *spans, *indented])
+    for program, rest in PROGRAM.findall(code if page.endswith(".md") else text):
+        yield program.removesuffix(".py").replace("/", "."), rest.split()
+    for command, rest in COMMAND.findall(code):
+        yield "kwsrt", [command, *rest.split()]
 
 
 def shown():
@@ -96,11 +100,12 @@ def shown():
 def test_commands_are_found_in_documents():
     """The patterns above see what people see."""
     found = shown()
-    expected = {"tools.convert", "tools.cascade", "tools.silence_clips", "tools.card", "tests.soak", "tools.hearing",
-                "tools.train.train", "tools.train.evaluate", "tools.train.table", "tools.train.speed",
-                "tools.bench.peers", "tools.bench.mca"}
+    expected = {"tools.convert", "tools.cascade", "tools.silence_clips", "tools.card", "tests.soak",
+                *(f"tools.train.{name}" for name in ("train", "evaluate", "table", "speed", "voices")),
+                *(f"tools.bench.{name}" for name in ("peers", "mca", "latency", "arm", "footprint", "picture"))}
     assert expected <= {program for program, _ in found}
-    assert {command for program, command in found if program == "kwsrt"} >= {"detect", "listen", "eval", "threshold"}
+    assert {command for program, command in found if program == "kwsrt"} == {
+        "detect", "listen", "devices", "record", "eval", "simulate", "threshold", "info", "bench"}
     assert "README.md" in found["tools.train.train", ""]["--ship"]
     assert "README.md" in found["kwsrt", "bench"]["--streams"]
     assert "tools/bench/README.md" in found["tools.bench.picture", ""]["--float"]
