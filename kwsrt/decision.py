@@ -99,12 +99,15 @@ class Detector:
         ------
         OptionError : scores of another number of labels, or from the midst of another stream than those before.
         """
-        return [heard for _, heard in self.timed(scores)]
+        fired = self._trigger.push(scores)
+        return [self._detection(*one) for one in fired] if fired else []
 
     def timed(self, scores: Scores) -> list[tuple[float, Detection]]:
         """As `push`, each detection with the seconds at which it became known: the end of the decision that fired."""
-        return [(known, Detection(self._labels[label], score, (start + end) / 2, start, end))
-                for label, score, known, start, end in self._trigger.push(scores)]
+        return [(one[2], self._detection(*one)) for one in self._trigger.push(scores)]
+
+    def _detection(self, label: int, score: float, _: float, start: float, end: float) -> Detection:
+        return Detection(self._labels[label], score, (start + end) / 2, start, end)
 
 
 def _strings(labels: Sequence[str]) -> list[str]:
