@@ -31,9 +31,9 @@ class Detection:
     start: float
     end: float
 
-    def later(self, seconds: float) -> "Detection":
-        """The same, on a clock that began so much earlier; no time is below 0."""
-        moved = (round(max(0.0, value + seconds), 6) for value in (self.time, self.start, self.end))
+    def later(self, seconds: float, last: float = np.inf) -> "Detection":
+        """The same, on a clock that began so much earlier; no time is below 0 or above `last`."""
+        moved = (round(min(max(0.0, value + seconds), last), 6) for value in (self.time, self.start, self.end))
         return Detection(self.label, self.score, *moved)
 
 
@@ -42,13 +42,13 @@ class Detector:
 
     A keyword fires when its score, averaged over the last `smoothing` decisions, is the highest and at or above its
     threshold for `patience` decisions in a row. It is armed again once its score has stayed below the threshold for
-    `debounce` seconds, and it does not fire within `refractory` seconds of its last detection; other keywords may. Labels
-    that begin with an underscore (`_unknown_`, `_silence_`) never fire.
+    `debounce` seconds, and it does not fire within `refractory` seconds of its last detection; other keywords may.
+    Labels that begin with an underscore (`_unknown_`, `_silence_`) never fire.
 
     Words may come close together. The score of a word stays high for about a second after it, so that it does not fall
-    if the same word is said again at once: then the sound tells, if there is a silence of a fifth of a second or more
-    between the two. Different words are heard as such if each is the highest for `smoothing` + `patience` - 1 decisions;
-    of the bundled model's, with 0.3 s between them, nearly all are, with 0.2 s most, with less many get lost.
+    if the same word is said again at once: then the sound tells, if there is a silence of a quarter of a second or more
+    between the two. Different words are heard as such if each is the highest for `smoothing` + `patience` - 1
+    decisions: of the bundled model's, with 0.3 s between them, nearly all are, with 0.2 s most, with less many are not.
 
     A detector hears one stream. It begins anew where time goes back: after a `reset` of the stream, or with the first
     decision of another one. Scores from the midst of another stream are refused.
