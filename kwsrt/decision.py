@@ -31,9 +31,9 @@ class Detection:
     start: float
     end: float
 
-    def later(self, seconds: float) -> "Detection":
-        """The same, on a clock that began so much earlier; no time is below 0."""
-        moved = (round(max(0.0, value + seconds), 6) for value in (self.time, self.start, self.end))
+    def later(self, seconds: float, last: float = np.inf) -> "Detection":
+        """The same, on a clock that began so much earlier; no time is below 0 or above `last`."""
+        moved = (round(min(max(0.0, value + seconds), last), 6) for value in (self.time, self.start, self.end))
         return Detection(self.label, self.score, *moved)
 
 
@@ -47,7 +47,7 @@ class Detector:
 
     Words may come close together. The score of a word stays high for about a second after it. If the same word is said
     again within that second, the score does not fall in between: then the sound tells the two apart, if there is a
-    silence of a fifth of a second or more between them. A word after another one is heard if its score is the highest
+    silence of a quarter of a second or more between them. A word after another one is heard if its score is the highest
     for `smoothing` + `patience` - 1 decisions. With the bundled model and 0.3 s between two words nearly all are heard,
     with 0.2 s most, and with less many are lost.
 
@@ -100,12 +100,15 @@ class Detector:
         ------
         OptionError : scores of another number of labels, or from the midst of another stream than those before.
         """
-        return [heard for _, heard in self.timed(scores)]
+        fired = self._trigger.push(scores)
+        return [self._detection(*one) for one in fired] if fired else []
 
     def timed(self, scores: Scores) -> list[tuple[float, Detection]]:
         """As `push`, each detection with the seconds at which it became known: the end of the decision that fired."""
-        return [(known, Detection(self._labels[label], score, (start + end) / 2, start, end))
-                for label, score, known, start, end in self._trigger.push(scores)]
+        return [(one[2], self._detection(*one)) for one in self._trigger.push(scores)]
+
+    def _detection(self, label: int, score: float, _: float, start: float, end: float) -> Detection:
+        return Detection(self._labels[label], score, (start + end) / 2, start, end)
 
 
 def _strings(labels: Sequence[str]) -> list[str]:

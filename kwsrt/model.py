@@ -222,8 +222,8 @@ def detect(audio: ArrayLike | str | os.PathLike[str] | BinaryIO | Iterable[Array
            gate: float | None = None) -> Iterator[Detection]:
     """Hear keywords in audio of any length.
 
-    Half a second of silence is put before the audio, and a window of it after (see Stream.finish), so that words at its
-    edges are heard. Chunking does not matter: an array and the same samples as an iterable of chunks give the same
+    Half a second of silence is put before the audio, and a window of it after (see Stream.finish), so that words at
+    its edges are heard. Chunking does not matter: an array and the same samples as an iterable of chunks give the same
     detections, to the last bit. Recordings are read in blocks, once and front to back: their length takes no memory,
     and detections come while they are read.
 
@@ -302,9 +302,10 @@ def _is_memory(given: object) -> bool:
 
 def _events(chunks: Iterable[Samples], model: Model, stream: Stream, detector: Detector) -> Iterator[Detection]:
     silence = np.zeros(model.sample_rate // 2, np.int16)
-    earlier = len(silence) / model.sample_rate
+    earlier, length = len(silence) / model.sample_rate, 0
     for samples in itertools.chain([silence], chunks):
+        length += len(samples)
         for heard in detector.push(stream.push(samples)):
             yield heard.later(-earlier)
     for heard in detector.push(stream.finish()):
-        yield heard.later(-earlier)
+        yield heard.later(-earlier, length / model.sample_rate - earlier)

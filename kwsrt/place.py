@@ -82,8 +82,8 @@ def word(sound: Sound, since: float, before: float, rose: float, after: float) -
 
     Parameters
     ----------
-    since : the start of the window in which it is heard. before, rose : the decision at which the score was the highest
-        first, and the one before it. after : the end of the last word; this one begins later if there is sound later.
+    since : the start of the window in which it is heard. rose : the decision at which the score became the highest.
+        before : the one before that. after : the end of the last word; this one begins later if there is sound later.
     """
     earliest, latest = max(before - RISE, since), max(rose - RISE, since)
     found = [piece for piece in pieces(sound, since, after) if piece.end > since]

@@ -136,6 +136,8 @@ cdef class Trigger:
             level = scores.at.levels + i * scores.origin.fresh + frames - 1
         if self._held:
             last = max(since, self._moments[self._held - 1, 1])
+        if now <= last:  # scores made by hand, after those of a stream
+            return
         if not frames:
             hop = now - last
         missing = (now - last) / hop

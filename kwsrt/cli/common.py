@@ -57,7 +57,7 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patience", type=int, metavar="N",
                         help="decisions in a row that it takes (default: what the model declares)")
     parser.add_argument("--refractory", type=float, metavar="S",
-                        help="seconds after a detection without another (default: 0.5)")
+                        help="seconds after a detection without another of the same word (default: 0.5)")
     parser.add_argument("--debounce", type=float, metavar="S",
                         help="seconds below the threshold before a word may come again (default: 0)")
 
