@@ -12,7 +12,7 @@ from tools import card
 pytest.importorskip("matplotlib", reason="cards have pictures")
 
 ABOUT = Path(card.__file__).parent / "train" / "about" / "commands12.toml"
-FOREIGN = ("CC BY", "Warden", "Speech Commands", "LibriSpeech", "Mycroft", "Ten command words", "homophone", "Homophone",
+FOREIGN = ("CC BY", "Warden", "Speech Commands", "LibriSpeech", "Mycroft", "Ten command words", "Homophone",
            "attribution", "licence", "other_words", "unpack.py", "training data", "None", "tools/train")
 
 
