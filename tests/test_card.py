@@ -12,8 +12,8 @@ from tools import card
 pytest.importorskip("matplotlib", reason="cards have pictures")
 
 ABOUT = Path(card.__file__).parent / "train" / "about" / "commands12.toml"
-FOREIGN = ("CC BY", "Warden", "Speech Commands", "LibriSpeech", "Mycroft", "Ten command words", "homophone",
-           "Homophone", "attribution", "licence", "other_words", "unpack.py", "training data", "None", "tools/train")
+FOREIGN = ("CC BY", "Warden", "Speech Commands", "LibriSpeech", "Mycroft", "Ten command words", "Homophone",
+           "attribution", "licence", "other_words", "unpack.py", "training data", "None", "tools/train")
 
 
 @pytest.fixture(scope="module")
