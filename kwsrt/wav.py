@@ -119,12 +119,12 @@ def _layout(form: bytes, size: int | None, endian: Any, damaged: Any) -> Layout:
         encoding = int.from_bytes(form[24:28], endian) & 0xFFFF
     if not 1 <= channels <= MOST_CHANNELS:
         raise damaged(f"it says that it has {channels} channels")
+    if encoding in (PCM, FLOAT) and not 1 <= bits <= 64:
+        raise damaged(f"it says that its samples have {bits} bits")
     width = -(-bits // 8)
     # 24 bits may lie in 32, which only the size of a frame tells; they are the upper ones.
     if align % channels == 0 and width < align // channels <= 8:
         width = align // channels
-    if encoding in (PCM, FLOAT) and not 1 <= width <= 8:
-        raise damaged(f"it says that its samples have {bits} bits")
     return Layout(channels, rate, encoding, width, ">" if endian == "big" else "<", size)
 
 

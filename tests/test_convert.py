@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.io import wavfile
 
 import kwsrt
 from kwsrt import format as file_format
@@ -458,3 +459,21 @@ def test_hostile_arrays_in_a_checkpoint_make_no_pointers(plain: dict[str, Any], 
     for _ in range(900):
         deep = [deep]
     assert described({"training": {"a": 1, "deep": deep, "many": [[0] * 1000] * 1000}})[0] == {"training": {"a": 1}}
+
+
+@pytest.mark.parametrize("most", [1, 5, 1000])
+def test_replayed_windows_are_spread_over_the_recordings(tmp_path: Path, most: int) -> None:
+    """They are those of the whole recordings, which are never in memory as a whole."""
+    frontend, rng, whole = FrontEnd(), np.random.default_rng(0), []
+    for name, seconds in (("a.wav", 3), ("b.wav", 9), ("c.wav", 0.5)):
+        samples = rng.normal(0, 3000, int(seconds * 16000)).astype(np.int16)
+        wavfile.write(tmp_path / name, 16000, samples)
+        features = frontend.features(samples)
+        whole += [features[start:start + 32] for start in range(0, len(features) - 31, 8)]
+    features, q = convert.replay_windows([tmp_path], frontend, 32, most)
+    chosen = np.linspace(0, len(whole) - 1, min(most, len(whole))).astype(int)
+    np.testing.assert_array_equal(features, np.stack([whole[i] for i in chosen]))
+    np.testing.assert_array_equal(q, np.stack([frontend.quantize(whole[i]) for i in chosen]))
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(convert.ConversionError, match=r"pipe\.wav"):
+        convert.replay_windows([tmp_path / "pipe.wav"], frontend, 32, most)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import tracemalloc
 import types
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from tools.train import (  # noqa: E402
     train,
 )
 from tools.train.network import Network, default_config, norm_act, remember  # noqa: E402
+from tools.train.recordings import recordings_of  # noqa: E402
 from tools.train.ship import evaluation_list  # noqa: E402
 
 CONFIG = """
@@ -834,3 +836,23 @@ def test_speed_keeps_the_level():
     faster = data.filtered(tone, 1.1)
     assert abs(len(faster) - 16000 / 1.1) < 60
     assert abs(np.sqrt((faster**2).mean()) - np.sqrt(0.5)) < 0.02
+
+
+def test_long_recordings_stay_on_disk(tmp_path):
+    """Cuts are those of the whole recordings, and training never holds more than a cut."""
+    rng = np.random.default_rng(0)
+    waves = [rng.integers(-9999, 9999, seconds * data.RATE).astype(np.int16) for seconds in (3, 60, 1)]
+    for i, wave in enumerate(waves):
+        sf.write(tmp_path / f"{i}.flac", wave, data.RATE, subtype="PCM_16")
+    whole = [wave / np.float32(32768) for wave in waves]
+    tracemalloc.start()
+    kept = recordings_of([tmp_path / f"{i}.flac" for i in range(3)], data.RATE, tmp_path / "cache")
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000  # the longest has 3.8 MB
+    tracemalloc.stop()
+    assert not list((tmp_path / "cache").iterdir())
+    for part in (True, False):
+        halves = [data.split_noise(one, part) for one in kept]
+        arrays = [wave[:len(wave) * 4 // 5] if part else wave[len(wave) * 4 // 5:] for wave in whole]
+        for seed in range(20):
+            cut, want = (data.random_cut(each, 20000, np.random.default_rng(seed)) for each in (halves, arrays))
+            np.testing.assert_array_equal(cut, want)
