@@ -225,9 +225,9 @@ def detect(audio: ArrayLike | str | os.PathLike[str] | BinaryIO | Iterable[Array
     """Hear keywords in audio of any length.
 
     Half a second of silence is put before the audio, and a window of it after (see Stream.finish), so that words at
-    its edges are heard. Chunking does not matter: an array and the same samples as an iterable of chunks give the same
-    detections, to the last bit. Recordings are read in blocks, once and front to back: their length takes no memory, and
-    detections come while they are read.
+    its edges are heard. Chunking does not matter: an array and the same samples as an iterable of chunks give the
+    same detections, to the last bit. Recordings are read in blocks, once and front to back: their length takes no
+    memory, and detections come while they are read.
 
     Parameters
     ----------
