@@ -56,8 +56,6 @@ class Model:
                                    clear=file.manifest.get("clear", CLEAR), others=others)
         except (KwsrtError, TypeError, OverflowError) as error:
             raise ModelFileError(f"the model cannot be run: {error}") from None
-        if self.frontend.width != self.network.bins:
-            raise ModelFileError("the front end does not feed the network of this model")
         self.thin_levels: tuple[str, ...] = self.network.levels
         self.sample_rate: int = self.frontend.sample_rate
         self.window: int = (self.network.frames - 1) * self.frontend.hop + self.frontend.window
