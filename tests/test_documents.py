@@ -16,7 +16,7 @@ import pytest
 from scipy.io import wavfile
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["README.md", "tools/train/README.md", "tools/bench/README.md", *(
+PAGES = ["README.md", "CONTRIBUTING.md", "tools/train/README.md", "tools/bench/README.md", *(
     str(path.relative_to(ROOT)) for path in sorted((ROOT / "models").glob("*.md")))]
 #: files whose docstring, help text or comments show commands
 SOURCES = [str(path.relative_to(ROOT)) for folder in ("tools", "kwsrt/cli") for suffix in ("py", "toml")
