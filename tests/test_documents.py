@@ -116,7 +116,7 @@ def test_every_command_of_a_document_answers_help():
     commands = shown()
     asked = [[program, *filter(None, [command]), "--help"] for program, command in commands]
     done = subprocess.run([sys.executable, "-c", RUNNER], cwd=ROOT, input="\n".join(map(json.dumps, asked)),
-                          capture_output=True, text=True, timeout=120, check=True)
+                          capture_output=True, text=True, timeout=400, check=True)
     wrong = []
     for ((program, command), options), line in zip(commands.items(), done.stdout.splitlines(), strict=True):
         code, said = json.loads(line)
