@@ -7,7 +7,7 @@ from typing import Any
 import kwsrt
 from kwsrt.cli import picture
 from kwsrt.cli.common import Parser, add_channel_option, add_json_option, add_model_options, progress, report_audio
-from kwsrt.cli.output import say, shown
+from kwsrt.cli.output import note, say, shown
 from kwsrt.clips import find_clips
 from kwsrt.errors import AudioError
 from kwsrt.evaluation import hear, summary
@@ -19,6 +19,7 @@ name is the label. Words that the model does not know count as _unknown_; _backg
 All clips are evaluated, unless --list names those to take. The interval is a 95 % one, by a bootstrap over speakers
 where names carry them (<speaker>_nohash_<n>.wav), else over clips; the calibration error is how far, on average, the
 best score is from the share of right answers.
+A clip that cannot be used is named and left out; the exit code is then 1.
 
 examples:
   kwsrt eval clips/
@@ -40,7 +41,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0, or 2 when a clip could not be used; the others are still evaluated."""
+    """0, or 1 when a clip could not be used; the others are still evaluated."""
     model = kwsrt.load(arguments.model)
     model.network.level_index(arguments.thin)
     if arguments.plot:
@@ -54,12 +55,15 @@ def run(arguments: argparse.Namespace) -> int:
             report_audio(path, error)
     if not outcomes:
         raise AudioError(f"{arguments.folder}: none of its clips could be used")
+    left_out = len(clips) - len(outcomes)
+    if left_out:
+        note(f"clips left out: {left_out}")
     result = summary(outcomes, model.labels)
     say(*[json.dumps(result)] if arguments.json else _table(result, f"{model.name}, {arguments.thin}"))
     if arguments.plot:
         title = f"{model.name}, {arguments.thin}: {result['accuracy']:.1%} of {result['clips']} clips"
         picture.draw_confusion(result, title, arguments.plot)
-    return 0 if len(outcomes) == len(clips) else 2
+    return 1 if left_out else 0
 
 
 def _table(result: dict[str, Any], of: str) -> list[str]:
