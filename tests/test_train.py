@@ -30,6 +30,7 @@ from tools.train import (  # noqa: E402
     recipe,
     rounding,
     sampling,
+    sounds,
     table,
     train,
 )
@@ -660,9 +661,9 @@ def test_somebody_else_talks_under_a_word():
     silent, talking = data.DataConfig(), data.DataConfig(talk=1.0)
     assert silent.key("recorded") == data.DataConfig(talk=0.0).key("recorded") != talking.key("recorded")
     quiet, loud = data.Augmenter(silent, [], speech), data.Augmenter(talking, [], speech)
-    level = data.levels(tone)[0]
+    level = sounds.levels(tone)[0]
     assert np.array_equal(quiet.overheard(tone, level, rng), tone)
-    under = [level / data.levels(loud.overheard(tone, level, rng) - tone)[0] for _ in range(200)]
+    under = [level / sounds.levels(loud.overheard(tone, level, rng) - tone)[0] for _ in range(200)]
     decibels = 20 * np.log10(under)
     assert -0.5 < decibels.min() < 2
     assert 23 < decibels.max() < 25.5
@@ -672,6 +673,6 @@ def test_somebody_else_talks_under_a_word():
 
 def test_speed_keeps_the_level():
     tone = np.sin(np.arange(16000) * 0.1).astype(np.float32)
-    faster = data.filtered(tone, 1.1)
+    faster = sounds.filtered(tone, 1.1)
     assert abs(len(faster) - 16000 / 1.1) < 60
     assert abs(np.sqrt((faster**2).mean()) - np.sqrt(0.5)) < 0.02
