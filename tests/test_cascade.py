@@ -6,7 +6,7 @@ import pytest
 from scipy.io import wavfile
 
 import kwsrt
-from kwsrt.cli.eval import find_clips
+from kwsrt.clips import find_clips
 from kwsrt.evaluation import hear
 from tests.models import make_model
 from tools import cascade

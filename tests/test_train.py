@@ -2,9 +2,12 @@
 
 import dataclasses
 import math
+import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import types
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +18,9 @@ sf = pytest.importorskip("soundfile", reason="training reads its clips with soun
 pytest.importorskip("scipy", reason="training changes the speed of clips with SciPy")
 
 import kwsrt  # noqa: E402
-from kwsrt import layout, numbers  # noqa: E402
-from kwsrt.cli.eval import find_clips  # noqa: E402
-from kwsrt.evaluation import hear, summary  # noqa: E402
+from kwsrt import audio, layout, numbers  # noqa: E402
+from kwsrt.clips import find_clips  # noqa: E402
+from kwsrt.evaluation import hear, speaker_of, summary  # noqa: E402
 from kwsrt.frontend import FrontEnd  # noqa: E402
 from tools import folding  # noqa: E402
 from tools.train import (  # noqa: E402
@@ -25,6 +28,7 @@ from tools.train import (  # noqa: E402
     data,
     distil,
     evaluate,
+    folders,
     fused,
     measure,
     recipe,
@@ -35,6 +39,7 @@ from tools.train import (  # noqa: E402
     train,
 )
 from tools.train.network import Network, default_config, norm_act, remember  # noqa: E402
+from tools.train.ship import evaluation_list  # noqa: E402
 
 CONFIG = """
 labels = "yes,no,_unknown_,_silence_"
@@ -645,6 +650,159 @@ def test_hard_cuts_are_a_bucket_of_their_own(clips, tmp_path, monkeypatch):
     assert abs(hard[drawn].sum() / (run.samples.label[drawn] == unknown).sum() - run.mix.hard) < 0.05
 
 
+def refused(capsys, clips, out, *more):
+    """The one line with which training refuses a folder, before it makes anything."""
+    options = ["--data", str(clips), "--out", str(out), "--labels", "yes,no,_unknown_,_silence_", "--workers=1"]
+    assert train.main(["kws12", *options, "--stage", "none", *more]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("train: error: ")
+    assert not list(out.glob("cache/*/features.npy"))
+    return line
+
+
+def test_folders_that_cannot_be_trained_on_are_refused(clips, tmp_path, capsys):
+    """By name, in one line, before features are made."""
+    copy, out = tmp_path / "clips", tmp_path / "out"
+    assert "/nowhere: no such folder" in refused(capsys, "/nowhere", out)
+    without = refused(capsys, clips, out, "--labels", "hello,no")
+    assert "label hello; its folders with clips: cat, dog, no, yes" in without
+    for option in ("--voices", "--speech", "--noise"):
+        assert "/nowhere" in refused(capsys, clips, out, option, "/nowhere")
+    copy.mkdir()
+    assert f"{copy}: no clips found" in refused(capsys, copy, out)
+    assert f"{copy}: no recordings found" in refused(capsys, clips, out, "--noise", str(copy))
+    shutil.copytree(clips, copy, dirs_exist_ok=True)
+    for path in (copy / "yes").iterdir():
+        path.rename(path.with_suffix(".m4a"))
+    assert "label yes; 3 cannot be used" in refused(capsys, copy, out)
+    for path in (copy / "yes").iterdir():
+        path.rename(path.with_suffix(".wav")).write_bytes(b"")
+    assert re.search(r"label yes; 3 cannot be used, such as .*yes/.*_0.wav: ", refused(capsys, copy, out))
+    (copy / "validation_list.txt").write_text("yes/other.wav\n")
+    assert "validation_list.txt names no clip" in refused(capsys, copy, out)
+    (copy / "validation_list.txt").write_text("\n".join(f"no/{path.name}" for path in (copy / "no").iterdir()))
+    shutil.rmtree(copy / "yes")
+    shutil.copytree(clips / "yes", copy / "yes")
+    assert "label no; all 3 of them are in other splits (validation)" in refused(capsys, copy, out)
+    assert train.main(["kws13", "--data", str(clips), "--out", str(out)]) == 2
+    assert "no config kws13; there are ablation" in capsys.readouterr().err
+    assert "[data] of the config has no setting x" in refused(capsys, clips, out, "--set", "data.x=1")
+    assert "/nowhere" in refused(capsys, clips, out, "--ship", "/nowhere/words.kws")
+    assert "ends in .kws" in refused(capsys, clips, out, "--ship", str(tmp_path / "words.bin"))
+
+
+def test_broken_clips_are_left_out_by_name(clips, tmp_path, capsys, caplog):
+    """What lies beside the user's clips is no clip; what cannot be used is reported, and the rest is trained on."""
+    copy, out = tmp_path / "clips", tmp_path / "out"
+    shutil.copytree(clips, copy)
+    nan, empty, damaged = (copy / "yes" / f"{name}.wav" for name in ("nan", "empty", "damaged"))
+    sf.write(nan, np.full(16000, np.nan), 16000, subtype="FLOAT")
+    sf.write(empty, np.zeros(0), 16000)
+    damaged.write_bytes(b"RIFF\xff\0\0\0WAVE" + bytes(20))
+    (copy / "no" / "talk.m4a").write_bytes(b"\0")
+    noise = copy / "_background_noise_" / "nan.wav"
+    sf.write(noise, np.full(16000, np.nan), 16000, subtype="FLOAT")
+    for other in ("yes/._a.wav", "yes/.DS_Store", "yes/notes.txt", "__MACOSX/a.wav", ".cache/a.wav"):
+        (copy / other).parent.mkdir(exist_ok=True)
+        (copy / other).write_bytes(b"\0\5\26\7")
+    config = tmp_path / "small.toml"
+    config.write_text(CONFIG)
+    options = [str(config), "--data", str(copy), "--out", str(out), "--workers=1", "--stage", "none"]
+    for _ in range(2):  # the second time from the cache
+        caplog.clear()
+        with caplog.at_level("INFO", "train"):
+            assert train.main(options) == 1
+        lines = [record.getMessage() for record in caplog.records]
+        assert lines[-1].startswith("5 recordings were left out, such as ")
+        bad = {nan: "NaN", empty: "empty", damaged: "WAV", noise: "NaN", copy / "no" / "talk.m4a": "m4a"}
+        for path, why in bad.items():
+            assert any(line.startswith(f"left out: {path}: ") and why in line for line in lines), path
+    same = train.Run(tomllib.loads(CONFIG), arguments(clips, tmp_path / "good" / "out"))
+    left = train.Run(tomllib.loads(CONFIG), train.parse(options))
+    assert np.array_equal(same.samples.features, left.samples.features)
+    assert np.array_equal(same.validation["recorded"].features, left.validation["recorded"].features)
+
+
+def test_clips_of_every_suffix_are_taken(clips, tmp_path):
+    """Those that `kwsrt eval` takes; a list names a clip whatever it has become."""
+    (tmp_path / "copy").mkdir()
+    for path in clips.glob("*/*.wav"):
+        target = tmp_path / "copy" / path.relative_to(clips)
+        target.parent.mkdir(exist_ok=True)
+        if path.parent.name in ("yes", "_background_noise_"):
+            shutil.copy(path, target.with_suffix(".WAV"))
+        else:
+            sf.write(target.with_suffix(".flac"), *sf.read(path, dtype="int16"))
+    listed = (clips / "validation_list.txt").read_text().replace("/", "\\").replace("\n", "\r\n")
+    (tmp_path / "copy" / "validation_list.txt").write_bytes(b"\xef\xbb\xbf" + listed.encode())
+    runs = [train.Run(tomllib.loads(CONFIG), arguments(folder, tmp_path / folder.name / "out"))
+            for folder in (clips, tmp_path / "copy")]  # fmt: skip
+    assert np.array_equal(runs[0].samples.features, runs[1].samples.features)
+    assert np.array_equal(runs[0].samples.label, runs[1].samples.label)
+    assert np.array_equal(runs[0].validation["recorded"].features, runs[1].validation["recorded"].features)
+
+
+def made_folder(root, speakers, words=("yes", "no", "cat")):
+    """Empty files: {word: names} of a folder of clips."""
+    for word in words:
+        (root / word).mkdir(parents=True)
+        for speaker in speakers:
+            (root / word / speaker).touch()
+    return root
+
+
+def test_without_a_list_speakers_are_split(tmp_path):
+    names = [f"{number:03}_nohash_{take}.wav" for number in range(150) for take in range(2)]
+    splits = folders.scan(made_folder(tmp_path / "a", names))
+    speakers = {split: {speaker_of(path) for _, path in clips} for split, clips in splits.items()}
+    assert not speakers["training"] & speakers["validation"]
+    assert 8 <= len(speakers["validation"]) <= 25
+    assert not splits["testing"]
+    names += [f"x{number}_nohash_0.wav" for number in range(50)]
+    more = folders.scan(made_folder(tmp_path / "b", names))
+    assert speakers["validation"] <= {speaker_of(path) for _, path in more["validation"]}
+    assert speakers["training"] <= {speaker_of(path) for _, path in more["training"]}
+
+
+@pytest.mark.parametrize("names", [["a.wav", "b.wav"], [f"me_nohash_{n}.wav" for n in range(3)],
+                                   [f"s{n}_nohash_0.wav" for n in range(4)], [f"{n}.wav" for n in range(9)]])
+def test_a_split_leaves_each_word_something(tmp_path, names):
+    """To train on and to validate on, of however few speakers; wherever the folder lies."""
+    splits = [folders.scan(made_folder(tmp_path / folder, names)) for folder in ("a", "b")]
+    for split in ("training", "validation"):
+        assert {word for word, _ in splits[0][split]} == {"yes", "no", "cat"}, split
+        assert [path.relative_to(tmp_path / "a") for _, path in splits[0][split]] == \
+            [path.relative_to(tmp_path / "b") for _, path in splits[1][split]]  # fmt: skip
+
+
+def test_training_without_a_list(clips, tmp_path, caplog):
+    """The split is said, and the card's clips are those that validated."""
+    copy = tmp_path / "clips"
+    shutil.copytree(clips, copy)
+    (copy / "validation_list.txt").unlink()
+    with caplog.at_level("INFO", "train"):
+        run = train.Run(tomllib.loads(CONFIG), arguments(copy, tmp_path / "out"))
+    assert any("has no validation_list.txt: 4 clips of 1 speakers" in record.getMessage() for record in caplog.records)
+    listed = evaluation_list(copy, tmp_path, run.labels).read_text().splitlines()
+    assert [line.split("/")[0] for line in listed[:4]] == ["cat", "dog", "no", "yes"]
+    assert len({line.split("/")[1] for line in listed[:4]}) == 1
+    validating = run.validation["recorded"].label
+    assert sorted(validating[:-10]) == [0, 1, 2]  # dog is a suspect; silence follows
+
+
+@pytest.mark.parametrize("settings", [{}, {"lead": 32, "frames": 41}], ids=["windowed", "causal"])
+def test_validation_hears_what_predict_hears(clips, tmp_path, settings):
+    """So that scores are calibrated on what `kwsrt eval` will meet."""
+    config = data.DataConfig(root=str(clips), labels=["yes", "no", "_unknown_"], **settings)
+    samples = data.validation_samples(config, tmp_path)["recorded"]
+    frontend = FrontEnd(**config.frontend)
+    model = types.SimpleNamespace(sample_rate=data.RATE, frontend=frontend,
+                                  window=(config.frames - 1) * frontend.hop + frontend.window)  # fmt: skip
+    paths = [path for word in ("cat", "dog", "no", "yes") for path in sorted((clips / word).iterdir())[2:]]
+    wanted = [kwsrt.Model._features(model, *audio.read(path)) for path in paths]
+    assert np.array_equal(samples.features, wanted)
+
+
 def test_labels():
     assert data.labels_of("12")[-2:] == ["_unknown_", "_silence_"]
     assert len(data.labels_of("12")) == 12
@@ -745,9 +903,12 @@ def test_words_and_noises_that_are_held_out_train_nothing(tmp_path):
     (tmp_path / "noise").mkdir()
     for name in ("007_helicopter.wav", "rain.wav"):
         sf.write(tmp_path / "noise" / name, spoken(), 16000)
-    assert {word for word, _ in data.heard(tmp_path / "clips")} == {"yes", "cat"}
-    config = data.DataConfig(root=str(tmp_path / "clips"), noise=[str(tmp_path / "noise")])
-    assert len(data._noises(config, True)) == 1
+    root = str(tmp_path / "clips")
+    config = data.DataConfig(root=root, noise=[str(tmp_path / "noise")])
+    clips = [(path.parent.name, path) for path in sorted(tmp_path.rglob("a_*.wav"))]
+    found = folders.Found({root: {"training": clips}})
+    assert {word for word, _ in data.trained_on(found, root)} == {"yes", "cat"}
+    assert [file.name for file in data.noise_files(config)] == ["rain.wav"]
 
 
 def test_training_goes_on_from_a_packed_file():

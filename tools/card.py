@@ -15,8 +15,8 @@ from typing import Any
 
 import kwsrt
 from kwsrt import audio
-from kwsrt.cli.eval import find_clips
 from kwsrt.cli.picture import draw_confusion
+from kwsrt.clips import find_clips
 from kwsrt.evaluation import hear, summary
 
 INTENDED = """\

@@ -23,7 +23,7 @@ import kwsrt
 from kwsrt import audio
 from kwsrt import format as file_format
 from kwsrt.cli.bench import compare
-from kwsrt.cli.eval import find_clips
+from kwsrt.clips import find_clips
 
 Array = NDArray[Any]
 CLEAR = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)

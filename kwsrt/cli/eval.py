@@ -7,11 +7,10 @@ from typing import Any
 import kwsrt
 from kwsrt.cli import picture
 from kwsrt.cli.common import Parser, add_json_option, add_model_options, progress, report_audio
-from kwsrt.errors import AudioError, OptionError
+from kwsrt.clips import find_clips
+from kwsrt.errors import AudioError
 from kwsrt.evaluation import hear, summary
 
-UNKNOWN, NOISE = "_unknown_", "_background_noise_"
-SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 HELP = "accuracy over a folder of clips, a folder a label"
 DESCRIPTION = """\
 Accuracy of a model over clips of about one second, in the layout of Google's Speech Commands: a folder a word, whose
@@ -59,33 +58,6 @@ def run(arguments: argparse.Namespace) -> int:
         title = f"{model.name}, {arguments.thin}: {result['accuracy']:.1%} of {result['clips']} clips"
         picture.draw_confusion(result, title, arguments.plot)
     return 0 if len(outcomes) == len(clips) else 2
-
-
-def find_clips(folder: Path, listed: Path | None, labels: tuple[str, ...]) -> list[tuple[Path, str]]:
-    """Path and true label of every clip, in the order of their names; of those in the file `listed` if there is one.
-
-    Raises
-    ------
-    AudioError : no such folder, no clip in it, or a word that the model can neither name nor call unknown.
-    OptionError : a list that cannot be read.
-    """
-    if not folder.is_dir():
-        raise AudioError(f"{folder}: no such folder; expected a folder that holds a folder for each label")
-    if listed is None:
-        paths = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES)
-    else:
-        try:
-            paths = [folder / line.strip() for line in listed.read_text().splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise OptionError(f"{listed}: cannot read the list: {error}") from None
-    clips = [(path, path.parent.name if path.parent.name in labels else UNKNOWN) for path in paths
-             if path.parent.name != NOISE]
-    if not clips:
-        raise AudioError(f"{folder}: no clips found; expected DIR/label/clip.wav")
-    if UNKNOWN not in labels and (strange := sorted({path.parent.name for path, label in clips if label == UNKNOWN})):
-        raise AudioError(f"{folder}: this model has no {UNKNOWN} class for {', '.join(strange)}: "
-                         "use --list to leave them out")
-    return clips
 
 
 def _table(result: dict[str, Any], of: str) -> str:

@@ -2,7 +2,6 @@
 import argparse
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from kwsrt.cli.common import (
     detector_options,
     progress,
 )
-from kwsrt.cli.eval import SUFFIXES, find_clips
+from kwsrt.clips import find_clips, recordings
 from kwsrt.errors import AudioError, OptionError
 
 HELP = "false alarms an hour in long recordings, and how many words mixed into them are found"
@@ -87,7 +86,7 @@ def takes(arguments: argparse.Namespace, model: kwsrt.Model) -> list[simulation.
     ------
     AudioError : no recordings, or one that cannot be used. OptionError : words that are none of the model's.
     """
-    paths = list(_recordings(arguments.recordings))
+    paths = recordings(arguments.recordings)
     if not paths:
         raise AudioError(f"no recordings found: {', '.join(map(str, arguments.recordings))}")
     jobs = [simulation.Job(arguments.model, path, arguments.thin, arguments.gate) for path in paths]
@@ -98,15 +97,6 @@ def takes(arguments: argparse.Namespace, model: kwsrt.Model) -> list[simulation.
             raise OptionError(f"{arguments.words}: no clips of this model's keywords")
         jobs += [replace(job, clips=clips, snr=arguments.snr) for job in jobs]
     return list(progress(simulation.takes(jobs, arguments.processes), "recording", len(jobs)))
-
-
-def _recordings(given: list[Path]) -> Mapping[Path, None]:
-    """The files, those of folders sorted, each once."""
-    found: dict[Path, None] = {}
-    for path in given:
-        inside = (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        found |= dict.fromkeys(sorted(inside))
-    return found
 
 
 def _text(result: dict[str, Any], title: str) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import kwsrt
-from kwsrt.cli.eval import find_clips
 from kwsrt.cli.picture import check
+from kwsrt.clips import find_clips
 from kwsrt.evaluation import hear, summary
 from tools.bench.engines import ENGINES, FORMS
 

@@ -13,16 +13,20 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile as sf
 from numpy.typing import NDArray
 
+from kwsrt import audio
+from kwsrt.clips import NOISE, clips_in
+from kwsrt.errors import AudioError, OptionError
 from kwsrt.frontend import FrontEnd
 
+from .folders import Found, read_audio, survey
 from .heldout import held_out_noise, held_out_speech, is_held_out_word
 from .scenes import Augmenter
 from .sounds import RATE, random_cut
@@ -50,13 +54,12 @@ OTHERS = [
 UNKNOWN, SILENCE = "_unknown_", "_silence_"
 LABEL_SETS = {"12": [*COMMANDS, UNKNOWN, SILENCE], "20": COMMANDS + DIGITS, "35": COMMANDS + DIGITS + OTHERS}
 #: where a training sample comes from: a recorded clip, a synthetic voice, a keyword mostly outside the window,
-#: a cut of a long recording (speech or noise), a clip of a folder whose labels are not trusted, a keyword within running
-#: speech, a sound of a voice that is no word
+#: a cut of a long recording (speech or noise), a clip of a folder whose labels are not trusted, a keyword within
+#: running speech, a sound of a voice that is no word
 GROUPS = ("recorded", "synthetic", "partial", "long", "suspect", "running", "nonsense")
 #: clips of words that stand before and after others, and are joined to what is no word
 NEIGHBOURS = 3000
 AUGMENTATION = 3  # raise it where the same settings make other samples than before
-NOISE_FOLDER = "_background_noise_"
 DEFAULT_FRONTEND: dict[str, Any] = {
     "kind": "log-mel",
     "sample_rate": RATE,
@@ -128,6 +131,8 @@ class DataConfig:
                 del values[later]  # samples are those of before it was there
         if part == "recorded":
             del values["voices"], values["voice_variants"]
+        if part == "validation":
+            values["clips"] = "as predict hears them"  # they were once put into zeros
         digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
         return f"{part}-{digest[:16]}"
 
@@ -148,45 +153,24 @@ class Samples:
 
 
 def labels_of(name: str) -> list[str]:
-    """Labels of a named set ("12", "20", "35") or of a comma-separated word list. ValueError if empty or repeated."""
+    """Labels of a named set ("12", "20", "35") or of a comma-separated word list. OptionError if empty or repeated."""
     labels = LABEL_SETS.get(name) or [word.strip() for word in name.split(",") if word.strip()]
     if len(labels) < 2 or len(set(labels)) != len(labels):
-        raise ValueError(f"need at least two different labels, got {name!r}")
+        raise OptionError(f"need at least two different labels, got {name!r}")
     return list(labels)
 
 
-def scan(root: str | Path) -> dict[str, list[tuple[str, Path]]]:
-    """Clips of a Speech Commands folder by split: {"training" | "validation" | "testing": [(word, path), ...]}.
-
-    The splits are the folder's validation_list.txt and testing_list.txt. FileNotFoundError if there is no clip."""
-    root = Path(root)
-    listed: dict[str, str] = {}
-    for split in ("validation", "testing"):
-        file = root / f"{split}_list.txt"
-        if file.exists():
-            listed.update((line.strip(), split) for line in file.read_text().splitlines() if line.strip())
-    clips: dict[str, list[tuple[str, Path]]] = {"training": [], "validation": [], "testing": []}
-    for folder in sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(("_", "."))):
-        for path in sorted(folder.glob("*.wav")):
-            clips[listed.get(f"{folder.name}/{path.name}", "training")].append((folder.name, path))
-    if not any(clips.values()):
-        raise FileNotFoundError(f"no <word>/*.wav below {root}")
-    return clips
-
-
-def read_audio(path: str | Path) -> Array:
-    """Samples of a mono or multi-channel 16 kHz file as float32 [n] in -1..1. ValueError at another rate."""
-    samples, rate = sf.read(path, dtype="float32", always_2d=True)
-    if rate != RATE:
-        raise ValueError(f"{path}: {rate} Hz, need {RATE}")
-    return samples.mean(axis=1)
-
-
 def long_files(paths: list[str]) -> list[Path]:
-    """Audio files, and those in folders (not below them), sorted by name."""
-    kinds = {".wav", ".flac", ".opus", ".ogg"}
-    found = [[p] if p.is_file() else [q for q in p.iterdir() if q.suffix in kinds] for p in map(Path, paths)]
-    return sorted(p for several in found for p in several)
+    """Audio files, and those in folders (not below them), sorted by name. AudioError where there are none."""
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise AudioError(f"{path}: no such recording or folder of recordings")
+        inside = clips_in(path) if path.is_dir() else [path]
+        if not inside:
+            raise AudioError(f"{path}: no recordings found in the folder")
+        found += inside
+    return sorted(found)
 
 
 def held_out(paths: list[str], every: int) -> list[Path]:
@@ -218,11 +202,11 @@ def _work(job: tuple[str, Path | None, int, tuple[int, int]]) -> Array:
     if kind == "speech":
         return np.stack([augmenter.cut(_state["speech"], rng) for _ in range(variants)])
     assert path is not None
-    clip = read_audio(path)
+    clip = read_audio(path, RATE)
     return np.stack([getattr(augmenter, kind)(clip, rng) for _ in range(variants)])
 
 
-def _plan(config: DataConfig, part: str) -> list[Job]:
+def _plan(config: DataConfig, part: str, found: Found) -> list[Job]:
     """(kind, path, variants, label, group, slack) for all that a part ("recorded", "synthetic") of the cache holds."""
     labels, margin = config.labels, config.margin
     index = {label: i for i, label in enumerate(labels)}
@@ -230,13 +214,13 @@ def _plan(config: DataConfig, part: str) -> list[Job]:
     plan: list[Job] = []
     if part == "synthetic":
         for root in config.voices:
-            for word, path in heard(root):
+            for word, path in trained_on(found, root):
                 label = index.get(word, unknown)
                 if label is not None:
                     variants = config.voice_variants if word in index else config.voice_variants * 3 // 2
                     plan.append(("word", path, variants, label, 1, margin))
         return plan
-    clips = heard(config.root)
+    clips = trained_on(found, config.root)
     by_word: dict[str, list[Path]] = {}
     for word, path in clips:
         by_word.setdefault(word, []).append(path)
@@ -272,59 +256,115 @@ def silent_frame(frontend: dict[str, Any]) -> Array:
     return np.asarray(hearing.quantized(np.zeros(hearing.window, np.int16))[0])
 
 
-def heard(root: str | Path) -> list[tuple[str, Path]]:
+def trained_on(found: Found, root: str) -> list[tuple[str, Path]]:
     """The training clips of a folder, (word, path) each, without the words that are held out (heldout.py)."""
-    return [(word, path) for word, path in scan(root)["training"] if not is_held_out_word(word)]
+    return [(word, path) for word, path in found.clips[root]["training"] if not is_held_out_word(word)]
 
 
-def _noises(config: DataConfig, training: bool) -> list[Array]:
-    folders = [str(Path(config.root) / NOISE_FOLDER), *config.noise]
-    files = long_files([folder for folder in folders if Path(folder).is_dir()])
-    return [split_noise(read_audio(f), training) for f in files if not held_out_noise(f.name)]
+def noise_files(config: DataConfig) -> list[Path]:
+    """The recordings of background noise, without those that are held out (heldout.py).
+
+    AudioError where a path of `config.noise` holds none."""
+    own = Path(config.root) / NOISE
+    files = sorted([*(clips_in(own) if own.is_dir() else []), *long_files(config.noise)])
+    return [file for file in files if not held_out_noise(file.name)]
 
 
-def _speech(config: DataConfig) -> list[Array]:
-    unheard = set(held_out(config.speech, config.hold_out))
-    kept = [f for f in long_files(config.speech) if f not in unheard and not held_out_speech(str(f))]
-    return [read_audio(f) for f in kept]
+def _noises(config: DataConfig, training: bool, found: Found) -> list[Array]:
+    files = [file for file in noise_files(config) if str(file) not in found.left_out]
+    pieces = [split_noise(read_audio(file, RATE), training) for file in files]
+    return [piece for piece in pieces if len(piece)]
 
 
-def _neighbours(config: DataConfig) -> list[Array]:
-    clips = [path for word, path in heard(config.root) if word not in config.suspects]
+def _speech(config: DataConfig, found: Found) -> list[Array]:
+    unheard = {*held_out(config.speech, config.hold_out), *map(Path, found.left_out)}
+    kept = [file for file in long_files(config.speech) if file not in unheard and not held_out_speech(str(file))]
+    return [read_audio(file, RATE) for file in kept]
+
+
+def _neighbours(config: DataConfig, found: Found) -> list[Array]:
+    clips = [path for word, path in trained_on(found, config.root) if word not in config.suspects]
     chosen = np.random.default_rng(config.seed).permutation(len(clips))[:NEIGHBOURS]
-    return [read_audio(clips[i]) for i in chosen]
+    return [read_audio(clips[i], RATE) for i in chosen]
+
+
+def look_through(
+    config: DataConfig, workers: int = 2, log: Callable[[str], None] = lambda text: None
+) -> Found:
+    """Read all recordings once: what can be used. AudioError, which names the folder, where training makes no sense."""
+    wanted = set(config.labels)
+    every_word = UNKNOWN in wanted
+    others = [*noise_files(config), *long_files(config.speech)]
+    found = survey([config.root, *config.voices], config.labels, lambda word: every_word or word in wanted,
+                   others, RATE, workers, log)  # fmt: skip
+    if SILENCE in wanted and not any(str(file) not in found.left_out for file in noise_files(config)):
+        log(f"no recordings of noise, neither in {Path(config.root) / NOISE} nor given: {SILENCE} is trained on "
+            "very faint noise alone, and no clip is mixed with noise")  # fmt: skip
+    return found
+
+
+def prepare(
+    config: DataConfig, cache: str | Path, workers: int = 2, log: Callable[[str], None] = lambda text: None
+) -> dict[str, str]:
+    """Make all that training needs below `cache`, where it is not there yet; {path: reason} of what was left out.
+
+    Everything is read before anything is made. AudioError and OptionError where the folders cannot be used."""
+    cache = Path(cache)
+    parts = ["recorded", *["synthetic"] * bool(config.voices)]
+    made = [cache / config.key(part) for part in parts]
+    made += [cache / f"validation-{config.key('validation')}" / f"{part}.npz" for part in parts]
+    notes = cache / f"{config.key('validation')}.left-out.json"
+    if not all(path.exists() for path in made):
+        found = look_through(config, workers, log)
+        cache.mkdir(parents=True, exist_ok=True)
+        notes.write_text(json.dumps(found.left_out, indent=1), encoding="utf-8")
+        training_samples(config, cache, workers, log, found)
+        validation_samples(config, cache, found=found)
+    left_out = json.loads(notes.read_text(encoding="utf-8")) if notes.exists() else {}
+    for path, why in left_out.items():
+        log(f"left out: {path}: {why}")
+    return dict(left_out)
 
 
 def training_samples(
-    config: DataConfig, cache: str | Path, workers: int = 2, log: Callable[[str], None] = lambda text: None
+    config: DataConfig,
+    cache: str | Path,
+    workers: int = 2,
+    log: Callable[[str], None] = lambda text: None,
+    found: Found | None = None,
 ) -> Samples:
     """Training features [n, frames + 2 margin, bins], made and cached below `cache` if not there yet.
 
-    The source numbers of synthetic clips follow those of the recorded ones."""
-    parts = [
-        _training_part(config, part, Path(cache), workers, log)
-        for part in ("recorded", "synthetic")[: 2 if config.voices else 1]
-    ]
-    if len(parts) > 1:
-        parts[1].source += 1 + parts[0].source.max()
-    return Samples(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Samples)})
+    `found` is what `look_through` returned; by default it is called where something must be made. The source numbers
+    of synthetic clips follow those of the recorded ones."""
+    parts = ("recorded", "synthetic")[: 2 if config.voices else 1]
+    if found is None and not all((Path(cache) / config.key(part)).exists() for part in parts):
+        found = look_through(config, workers, log)
+    made = [_training_part(config, part, Path(cache), workers, log, found) for part in parts]
+    if len(made) > 1:
+        made[1].source += 1 + made[0].source.max()
+    return Samples(**{f.name: np.concatenate([getattr(p, f.name) for p in made]) for f in fields(Samples)})
 
 
-def _training_part(config: DataConfig, part: str, cache: Path, workers: int, log: Callable[[str], None]) -> Samples:
+def _training_part(
+    config: DataConfig, part: str, cache: Path, workers: int, log: Callable[[str], None], found: Found | None
+) -> Samples:
     folder = cache / config.key(part)
     if not folder.exists():
-        plan = _plan(config, part)
+        assert found is not None
+        plan = _plan(config, part, found)
         counts = np.array([job[2] for job in plan])
         total, frames = int(counts.sum()), config.span + 2 * config.margin
         log(f"making {total} samples of {len(plan)} sources in {folder}")
         unfinished = folder.with_name(folder.name + f".{os.getpid()}.tmp")
         unfinished.mkdir(parents=True)
         out = np.lib.format.open_memmap(unfinished / "features.npy", "w+", np.int8, (total, frames, config.width))
-        state = (config, _noises(config, True), _speech(config), _neighbours(config))
+        state = (config, _noises(config, True, found), _speech(config, found), _neighbours(config, found))
         jobs = [(job[0], job[1], job[2], (config.seed, i)) for i, job in enumerate(plan)]
         at = 0
-        with multiprocessing.get_context("fork").Pool(workers, _start_worker, state) as pool:
-            for made in pool.imap(_work, jobs, chunksize=16):
+        # an executor, not a Pool, which waits for ever where a worker is killed
+        with ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _start_worker, state) as pool:
+            for made in pool.map(_work, jobs, chunksize=16):
                 out[at : at + len(made)] = made
                 at += len(made)
         out.flush()
@@ -344,20 +384,21 @@ def _training_part(config: DataConfig, part: str, cache: Path, workers: int, log
     )
 
 
-def middle(samples: Array, length: int) -> Array:
-    """The middle `length` samples, zero padded evenly first where there are fewer."""
-    if len(samples) < length:
-        before = (length - len(samples)) // 2
-        samples = np.pad(samples, (before, length - len(samples) - before))
-    start = (len(samples) - length) // 2
-    return samples[start : start + length]
+def heard(path: str | Path, frontend: FrontEnd, length: int) -> Array:
+    """Features int8 [frames, bins] of a clip in a window of `length` samples: what `kwsrt.Model.predict` makes of it.
+
+    AudioError for a clip that cannot be used."""
+    samples, rate = audio.read(path)
+    return np.asarray(frontend.quantized(audio.middle(audio.prepare(samples, rate, frontend.sample_rate), length)))
 
 
-def validation_samples(config: DataConfig, cache: str | Path, split: str = "validation") -> dict[str, Samples]:
+def validation_samples(
+    config: DataConfig, cache: str | Path, split: str = "validation", found: Found | None = None
+) -> dict[str, Samples]:
     """{"recorded": ..., "synthetic": ...}: unchanged clips of a split, features int8 [n, frames, bins].
 
     Silence (a tenth of a word's clips, at least 10, of the noise kept out of training) belongs to "recorded". Words of
-    `suspects` are left out; "synthetic" is missing where there are no voices."""
+    `suspects` are left out; "synthetic" is missing where there are no voices with clips of that split."""
     folder = Path(cache) / f"{split}-{config.key('validation')}"
     index = {label: i for i, label in enumerate(config.labels)}
     length = (config.frames - 1) * config.frontend["hop"] + config.frontend["window"]
@@ -367,28 +408,31 @@ def validation_samples(config: DataConfig, cache: str | Path, split: str = "vali
             continue
         file = folder / f"{GROUPS[group]}.npz"
         if not file.exists():
+            found = found or look_through(config)
             frontend = FrontEnd(**config.frontend)
-            waves, label = [], []
+            features, label = [], []
             for root in roots:
-                for word, path in scan(root)[split]:
+                for word, path in found.clips[root][split]:
                     wanted = index.get(word, index.get(UNKNOWN))
                     if word not in config.suspects and wanted is not None:
-                        waves.append(middle(sf.read(path, dtype="int16")[0], length))
+                        features.append(heard(path, frontend, length))
                         label.append(wanted)
-            noises = _noises(config, False)
+            noises = _noises(config, False, found)
             if group == 0 and SILENCE in index and noises:
                 rng = np.random.default_rng(config.seed)
                 for _ in range(max(10, round(0.1 * len(label) / len(index)))):
                     cut = random_cut(noises, length, rng) * rng.uniform(0, 1)
-                    waves.append(np.rint(cut * 32767).astype(np.int16))
+                    features.append(frontend.quantized(np.rint(cut * 32767).astype(np.int16)))
                     label.append(index[SILENCE])
             folder.mkdir(parents=True, exist_ok=True)
-            features = np.stack([frontend.quantized(w) for w in waves])
+            shape = (len(features), config.frames, config.width)
             with open(folder / f".{os.getpid()}.tmp", "wb") as fh:
-                np.savez(fh, features=features, label=np.array(label))
+                np.savez(fh, features=np.reshape(features, shape).astype(np.int8), label=np.array(label, int))
             os.replace(folder / f".{os.getpid()}.tmp", file)
         saved = np.load(file)
         count = len(saved["label"])
+        if not count:
+            continue
         zeros = np.zeros(count, np.int64)
         result[GROUPS[group]] = Samples(saved["features"], saved["label"], zeros + group, zeros, np.arange(count))
     return result

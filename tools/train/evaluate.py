@@ -14,11 +14,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import soundfile as sf
 import torch
 
-from kwsrt import audio
-from kwsrt.cli.eval import find_clips
+from kwsrt.clips import find_clips
 from kwsrt.evaluation import interval_of_mean, speaker_of
 from kwsrt.frontend import FrontEnd
 
@@ -33,9 +31,9 @@ def right(path: Path, folder: Path) -> tuple[dict[str, data.Array], list[str]]:
     frontend, labels = FrontEnd(**saved["frontend"]), saved["labels"]
     clips = find_clips(folder, None, tuple(labels))
     length = (model.config["frames"] - 1) * frontend.hop + frontend.window
-    waves = [audio.middle(sf.read(clip, dtype="int16")[0], length) for clip, _ in clips]
+    features = [data.heard(clip, frontend, length) for clip, _ in clips]
     said = torch.tensor([labels.index(label) for _, label in clips])
-    logits = predict(model, np.stack([frontend.quantized(wave) for wave in waves]), "cpu")
+    logits = predict(model, np.stack(features), "cpu")
     found = {level: (values.argmax(1) == said).double().numpy() for level, values in logits.items()}
     return found, [speaker_of(clip) for clip, _ in clips]
 

@@ -68,7 +68,7 @@ class Augmenter:
         self.seen = (config.frames - 1) * config.frontend["hop"] + window
         self.strength = config.strength
 
-    # --- what is around and under a sound ------------------------------------------------------------------------------
+    # --- what is around and under a sound -----------------------------------------------------------------------------
 
     def noise(self, length: int, rng: np.random.Generator) -> Array:
         """A noise [length] of RMS 0.1: recorded, or now and then made."""
@@ -121,8 +121,9 @@ class Augmenter:
         return faded(sound * np.float32(loudness / levels(sound)[0] * 10 ** (rng.uniform(-15, 6) / 20)))
 
     def surrounded(self, canvas: Array, first: int, last: int, loudness: float, rng: np.random.Generator) -> Array:
-        """Add what was said before and after the sound from sample `first` to `last`, a pause away from it: before it in
-        half of the cases that have a lead, after it in a few."""
+        """Add what was said before and after the sound from sample `first` to `last`, a pause away from it.
+
+        Before it in half of the cases that have a lead, after it in a few."""
         if not self.speech or not self.leads[0]:
             return canvas
         if rng.random() < 0.5:
@@ -155,7 +156,7 @@ class Augmenter:
             return clip
         return filtered(clip, speed, response, tail)
 
-    # --- samples -------------------------------------------------------------------------------------------------------
+    # --- samples ------------------------------------------------------------------------------------------------------
 
     def word(self, clip: Array, rng: np.random.Generator) -> Array:
         """A whole word by itself: changed, another tempo, start moved by up to 30 ms (crops move it further)."""
@@ -247,7 +248,8 @@ class Augmenter:
             rest = 0.0 if rng.random() < 0.5 else 10 ** (rng.uniform(-40, -10) / 20)
             burst = np.full(length, rest, np.float32)
             ends = slice(max(0, at), max(0, min(length, at + size)))
-            burst[ends] = np.maximum(rest, faded(np.ones(ends.stop - ends.start, np.float32), int(rng.integers(8, 1600))))
+            sound = faded(np.ones(ends.stop - ends.start, np.float32), int(rng.integers(8, 1600)))
+            burst[ends] = np.maximum(rest, sound)
             canvas = canvas * burst
         canvas = canvas * np.float32(10 ** (rng.uniform(*SILENCES) / 20) / max(levels(canvas)[0], 1e-4))
         if self.speech and lead and rng.random() < 0.2:  # what was said before the window is over

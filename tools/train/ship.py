@@ -9,6 +9,7 @@ from pathlib import Path
 from tools import card, convert, silence_clips
 
 from . import data
+from .folders import scan
 
 SILENCE_CLIPS = 200
 
@@ -16,14 +17,15 @@ SILENCE_CLIPS = 200
 def evaluation_list(root: Path, out: Path, labels: list[str]) -> Path:
     """A text file of the clips that a card is measured on: those of the validation split that a model with such labels
     can name or call unknown, and where it knows `_silence_`, cuts of background noise."""
-    lines = (line.strip() for line in (root / "validation_list.txt").read_text().splitlines())
-    listed = [line for line in lines if line and (data.UNKNOWN in labels or line.split("/")[0] in labels)]
+    clips = scan(root, labels)["validation"]
+    listed = [path for word, path in clips if data.UNKNOWN in labels or word in labels]
     if data.SILENCE in labels:
         if not (root / data.SILENCE).is_dir():
             silence_clips.write_clips(root, SILENCE_CLIPS, 1)
-        listed += sorted(str(path.relative_to(root)) for path in (root / data.SILENCE).glob("*.wav"))
+        listed += sorted((root / data.SILENCE).glob("*.wav"))
     file = out / "evaluation_list.txt"
-    file.write_text("".join(f"{line}\n" for line in listed))
+    lines = [f"{path.relative_to(root).as_posix()}\n" for path in listed]
+    file.write_text("".join(lines), encoding="utf-8", errors="surrogateescape")
     return file
 
 
@@ -38,4 +40,4 @@ def ship(checkpoint: Path, model: Path, root: Path, labels: list[str], negatives
         convert.run(convert.parser().parse_args([str(checkpoint), str(model)]))
     listed = evaluation_list(root, checkpoint.parent, labels)
     text = card.card(model, root, listed, report.getvalue().strip(), negatives)
-    model.with_suffix(".md").write_text(text)
+    model.with_suffix(".md").write_text(text, encoding="utf-8")

@@ -91,8 +91,9 @@ def random_cut(recordings: list[Array], length: int, rng: np.random.Generator) -
 
 
 def made_noise(length: int, rng: np.random.Generator) -> Array:
-    """A noise without speech that nobody recorded, float32 [length] of RMS 0.1: coloured or in a band, a hum, clicks, or
-    beeps."""
+    """A noise without speech that nobody recorded, float32 [length] of RMS 0.1.
+
+    Coloured or in a band, a hum, clicks, or beeps."""
     kind = rng.integers(4)
     if kind == 0:
         made = coloured(length, rng)

@@ -13,8 +13,9 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from kwsrt.cli import picture
+from kwsrt.errors import KwsrtError, OptionError
 
 from . import data
 from .checkpoints import checkpoint, load_model, save
@@ -35,6 +37,7 @@ from .ship import ship
 from .start import write_start
 from .team import Team
 
+T = TypeVar("T")
 log = logging.getLogger("train")
 #: a clip whose variants look like a hidden word with this mean probability is left out
 SUSPECT_PROBABILITY = 0.2
@@ -52,17 +55,20 @@ class Run:
         self.out.mkdir(parents=True, exist_ok=True)
         self.labels = data.labels_of(arguments.labels or config.get("labels", "12"))
         self.seed = int(config.get("seed", 1) if arguments.seed is None else arguments.seed)
-        self.mix = Mix(**config.get("mix", {}))
+        self.mix = built(Mix, config.get("mix", {}), "[mix]")
         paths = {name: getattr(arguments, name) for name in ("voices", "speech", "noise")}
         self.hidden = [word for word in config.get("hidden", data.COMMANDS) if word in self.labels]
-        self.settings = data.DataConfig(root=arguments.data, labels=self.labels, **paths, **config.get("data", {}))
+        given = {"root": arguments.data, "labels": self.labels, **paths, **config.get("data", {})}
+        self.settings = built(data.DataConfig, given, "[data]")
         self.provenance = {"dataset": arguments.dataset, "licence": arguments.licence, "seed": self.seed}
         self.history: list[str] = []  #: stages that the network in training went through before
-        self.stages = [Stage(**{**config.get("every_stage", {}), **values}) for values in config["stage"]]
+        shared = config.get("every_stage", {})
+        self.stages = [built(Stage, {**shared, **values}, "[[stage]]") for values in config.get("stage", [])]
         cache = Path(arguments.cache or self.out / "cache")
+        #: recordings that cannot be used, with the reason
+        self.left_out: dict[str, str] = {}
         if self.team.leads:
-            data.training_samples(self.settings, cache, arguments.workers, log.info)
-            data.validation_samples(self.settings, cache)
+            self.left_out = data.prepare(self.settings, cache, arguments.workers, log.info)
         self.team.wait()
         self.samples = data.training_samples(self.settings, cache)
         self.features = torch.from_numpy(self.samples.features)
@@ -153,14 +159,14 @@ class Run:
             first, *others = [stage.init] if isinstance(stage.init, str) else stage.init
             _, saved = load_model(self.out / f"{first}.pt", self.device)
             if saved["labels"] != self.labels:
-                raise ValueError(f"stage {first} has other labels")
+                raise OptionError(f"stage {first} has other labels")
             self.history = saved["train"].get("history", [])
             states = [load_model(self.out / f"{name}.pt", self.device)[1]["state"] for name in others]
             state = mean_of([saved["state"], *states])
             state = levels_added(state, list(saved["network"]["levels"]), list(model.levels))
             missing = set(model.load_state_dict(state, strict=False).missing_keys)
             if any(".act." not in name for name in missing):
-                raise ValueError(f"stage {stage.init} is another network: {sorted(missing)[:3]}")
+                raise OptionError(f"stage {stage.init} is another network: {sorted(missing)[:3]}")
         if stage.planes and missing:
             parts = buckets(self.samples, self.labels, self.mix, None)
             chosen = torch.from_numpy(draw(parts, 1024, (seed, 0)))
@@ -334,6 +340,20 @@ class Run:
         return total
 
 
+def built(kind: Callable[..., T], values: dict[str, Any], where: str) -> T:
+    """A dataclass of a config's `values`; OptionError where it has no such field or lacks one."""
+    known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    strange = sorted(values.keys() - known.keys())
+    if strange:
+        raise OptionError(f"{where} of the config has no setting {', '.join(strange)}; it has {', '.join(known)}")
+    no_default = (dataclasses.MISSING, dataclasses.MISSING)
+    needed = [n for n, field in known.items() if (field.default, field.default_factory) == no_default]
+    missing = [name for name in needed if name not in values]
+    if missing:
+        raise OptionError(f"{where} of the config lacks {', '.join(missing)}")
+    return kind(**values)
+
+
 def told(stage: Stage) -> dict[str, Any]:
     """What a checkpoint says of its stage: what differs from the defaults, and where it comes from."""
     plain = dataclasses.asdict(Stage("", stage.planes, stage.epochs))
@@ -345,7 +365,7 @@ def mean_of(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     """The mean of networks of one shape, tensor by tensor: of several ends of one way, better than each ("model soups",
     Wortsman et al., 2022)."""
     if any(state.keys() != states[0].keys() for state in states):
-        raise ValueError("networks of different shapes have no mean")
+        raise OptionError("networks of different shapes have no mean")
     return {name: torch.stack([state[name] for state in states]).mean(0) if values.is_floating_point() else values
             for name, values in states[0].items()}
 
@@ -360,6 +380,14 @@ def levels_added(state: dict[str, Tensor], has: list[str], wanted: list[str]) ->
         if has[-1] in name.split(".")
     }
     return {**state, **added}
+
+
+def count(text: str) -> int:
+    """A number of threads or processes, from the command line."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -379,8 +407,8 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--set", nargs="*", default=[], type=tomllib.loads, metavar="KEY=VALUE",
                         help="other values for the config, in TOML: data.frontend.window=640")  # fmt: skip
     parser.add_argument("--stage", nargs="*", help="only these stages (default all)")
-    parser.add_argument("--threads", type=int, default=0, help="of torch, a process (default: cores / processes)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that make the cache")
+    parser.add_argument("--threads", type=count, default=0, help="of torch, a process (default: cores / processes)")
+    parser.add_argument("--workers", type=count, default=os.cpu_count() or 1, help="processes that make the cache")
     parser.add_argument("--dataset", default="", help="name of the data, for the checkpoint")
     parser.add_argument("--licence", default="", help="licence of the data, for the checkpoint")
     return parser.parse_args(argv)
@@ -397,15 +425,25 @@ def merged(config: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return {**config, **changes, **tables}
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the stages of a config."""
-    arguments = parse(argv)
-    path = Path(arguments.config)
+def config_of(name: str, changes: list[dict[str, Any]]) -> dict[str, Any]:
+    """A config by its name in configs/ or its path, with the changes. OptionError where it cannot be read."""
+    path = Path(name)
     if not path.suffix:
-        path = Path(__file__).parent / "configs" / f"{arguments.config}.toml"
-    config = functools.reduce(merged, arguments.set, tomllib.loads(path.read_text()))
+        path = Path(__file__).parent / "configs" / f"{name}.toml"
+    try:
+        return functools.reduce(merged, changes, tomllib.loads(path.read_text(encoding="utf-8-sig")))
+    except FileNotFoundError:
+        there = sorted(file.stem for file in (Path(__file__).parent / "configs").glob("*.toml"))
+        raise OptionError(f"no config {name}; there are {', '.join(there)}, or give a .toml file") from None
+    except (OSError, ValueError) as error:
+        raise OptionError(f"{path}: cannot read the config: {error}") from None
+
+
+def run_stages(arguments: argparse.Namespace) -> int:
+    """All that a call does; 0, or 1 where recordings were left out."""
+    config = config_of(arguments.config, arguments.set)
     if arguments.ship:
-        picture.check(Path(arguments.ship).with_suffix(".png"))  # not after hours of training
+        check_ship(Path(arguments.ship))
     level = logging.INFO if Team().leads else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     run = Run(config, arguments)
@@ -415,9 +453,41 @@ def main(argv: list[str] | None = None) -> int:
             run.train(stage)
     if arguments.ship and run.team.leads:
         negatives = data.held_out(arguments.speech, run.settings.hold_out)
-        ship(run.out / f"{run.stages[-1].name}.pt", Path(arguments.ship), Path(arguments.data), run.labels, negatives)
+        usable = [path for path in negatives if str(path) not in run.left_out]
+        ship(run.out / f"{run.stages[-1].name}.pt", Path(arguments.ship), Path(arguments.data), run.labels, usable)
     run.team.leave()
-    return 0
+    if not run.left_out:
+        return 0
+    path, why = next(iter(run.left_out.items()))
+    log.warning("%d recordings were left out, such as %s: %s", len(run.left_out), path, why)
+    return 1
+
+
+def check_ship(path: Path) -> None:
+    """Whether a packed file, its card and picture can be written there; not after hours of training.
+
+    OptionError if not, or where a picture needs what is not installed."""
+    picture.check(path.with_suffix(".png"))
+    if path.suffix != ".kws":
+        raise OptionError(f"--ship {path}: expected a file name that ends in .kws")
+    folder = path.resolve().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OptionError(f"--ship {path}: {folder} is no folder that can be written to")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the stages of a config.
+
+    0; 1 where recordings were left out, which cannot be used; 2 after an error, which takes one line."""
+    arguments = parse(argv)
+    try:
+        return run_stages(arguments)
+    except BrokenProcessPool:
+        error: object = "a process that makes the cache was killed; memory? --workers 1 needs less"
+    except (KwsrtError, OSError, FloatingPointError) as caught:
+        error = caught
+    print("train: error:", *str(error).split(), file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":
