@@ -8,6 +8,7 @@ without speech is `_silence_` at every level.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,6 +29,7 @@ from .sounds import (
     quietest,
     random_cut,
     room,
+    strange,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
 
 PAUSE = 0.35, 1.2  #: seconds of the pause before a word, and of that after it where something follows
 RUNNING = 0.12  #: seconds that a word in running speech is away from what stands around it, at most
+#: seconds of a window before and after a word, at least, where the word is not in the middle of its clip
+EARLIEST, LATEST = 0.05, 0.2
+MADE = 250  #: noises of four seconds that are made once, and cut like recordings
 LOUDEST = -45, -3  #: dBFS of a sample's peak
 SILENCES = -75, -6  #: dBFS of a noise
 
@@ -66,21 +71,31 @@ class Augmenter:
         #: samples of the lead for each of them
         self.leads = [config.lead * frontend.hop for frontend in self.frontends]
         self.seen = (config.frames - 1) * config.frontend["hop"] + window
-        self.strength = config.strength
+        self.strength, self.margin = config.strength, config.margin
 
     # --- what is around and under a sound -----------------------------------------------------------------------------
 
+    @cached_property
+    def made(self) -> list[Array]:
+        """Noises that nobody recorded."""
+        rng = np.random.default_rng(MADE)
+        return [made_noise(4 * RATE, rng) for _ in range(MADE)]
+
     def noise(self, length: int, rng: np.random.Generator) -> Array:
-        """A noise [length] of RMS 0.1: recorded, or now and then made."""
-        if not self.noises or rng.random() < 0.25 * self.strength:
-            return made_noise(length, rng)
-        noise = random_cut(self.noises, length, rng)
+        """A noise [length] of RMS 0.1: recorded, or now and then made; at its own speed or, as another, at another."""
+        several = self.made if not self.noises or rng.random() < 0.3 * self.strength else self.noises
+        if rng.random() < 0.5 * self.strength:
+            speed = 2 ** rng.uniform(-0.8, 0.8)
+            noise = filtered(random_cut(several, int(length * speed) + 400, rng), speed)[:length]
+            noise = np.pad(noise, (0, length - len(noise)))
+        else:
+            noise = random_cut(several, length, rng)
         return np.asarray(noise * np.float32(0.1 / (np.sqrt(np.mean(noise * noise)) + 1e-5)))
 
     def finish(self, canvas: Array, loudness: float, rng: np.random.Generator, tempo: int = 0) -> Array:
-        """Noise in half of the cases at 0 to 30 dB under `loudness`, gain, 16-bit rounding, features."""
+        """Noise in half of the cases at 3 to 30 dB under `loudness`, gain, 16-bit rounding, features."""
         if self.noises and rng.random() < 0.5:
-            under = rng.uniform(0, 12) if rng.random() < 0.4 else rng.uniform(8, 30)
+            under = rng.uniform(3, 30)
             canvas = canvas + self.noise(len(canvas), rng) * np.float32(10 * loudness * 10 ** (-under / 20))
         if rng.random() < 0.7:
             gain = 10 ** (rng.uniform(*LOUDEST) / 20) / (np.abs(canvas).max() + 1e-6)
@@ -159,7 +174,10 @@ class Augmenter:
     # --- samples ------------------------------------------------------------------------------------------------------
 
     def word(self, clip: Array, rng: np.random.Generator) -> Array:
-        """A whole word by itself: changed, another tempo, start moved by up to 30 ms (crops move it further)."""
+        """A whole word by itself: changed, another tempo, anywhere in the window that leaves it whole.
+
+        In half of the cases that is the middle of its clip, moved by up to 30 ms (crops move it further); in some the
+        clip is cut down to the word, so that what is around it has another floor."""
         tempo = int(rng.integers(len(self.frontends))) if rng.random() < 0.5 * self.strength else 0
         length, clip_length = self.lengths[tempo], len(clip)
         clip = self.changed(clip, rng)
@@ -167,8 +185,26 @@ class Augmenter:
         start = lead + (length - lead - min(len(clip), clip_length)) // 2 + int(rng.integers(-480, 481))
         loudness = levels(clip)[0]
         first, last = active_span(clip)
-        canvas = self.surrounded(self.place(clip, start, length, rng), start + first, start + last, loudness, rng)
+        if rng.random() < 0.5 * self.strength:
+            hop = self.frontends[tempo].hop
+            window, moved = lead + self.margin * hop, self.margin * hop
+            earliest = window + moved + int(EARLIEST * RATE)
+            latest = length - 2 * moved - int(LATEST * RATE) - (last - first)
+            if earliest < latest:
+                start = int(rng.integers(earliest, latest)) - first
+        placed = self.place(clip, start, length, rng)
+        if rng.random() < 0.4 * self.strength:
+            ends = max(0, first - 960), last + 960
+            placed = self.floor(length, rng)
+            at = max(0, start + ends[0])
+            word = faded(clip[ends[0] : ends[1]], 320)[: length - at]
+            placed[at : at + len(word)] += word
+        canvas = self.surrounded(placed, start + first, start + last, loudness, rng)
         return self.finish(self.overheard(canvas, loudness, rng), loudness, rng, tempo)
+
+    def floor(self, length: int, rng: np.random.Generator) -> Array:
+        """The hush of a room or of a microphone [length], -75 to -45 dBFS."""
+        return self.noise(length, rng) * np.float32(10 * 10 ** (rng.uniform(-75, -45) / 20))
 
     def partial(self, clip: Array, rng: np.random.Generator) -> Array:
         """At most 35 % of a word (15 % at least), at the end or at the start of the window the network sees."""
@@ -210,12 +246,12 @@ class Augmenter:
         kind, middle = rng.random(), (first + last) // 2
         if self.speech and kind < 0.5:
             piece = random_cut(self.speech, RATE, rng)
-            at, size = int(rng.integers(0, RATE // 8)), int(rng.uniform(0.15, 0.7) * RATE)
+            at, size = int(rng.integers(0, RATE // 8)), int(rng.uniform(0.25, 0.75) * RATE)
             made = piece[quietest(piece, at, at + 2400) : quietest(piece, at + size, at + size + 2000)]
         elif kind < 0.65:
             made = clip[first:last][::-1]
         elif kind < 0.8 or not self.words:
-            part = (last - first) * rng.uniform(0.25, 0.45)
+            part = max((last - first) * rng.uniform(0.3, 0.5), 0.15 * RATE)
             made = clip[first : first + int(part)] if rng.random() < 0.5 else clip[last - int(part) : last]
         else:
             word = self.words[rng.integers(len(self.words))]
@@ -228,8 +264,13 @@ class Augmenter:
         return self.word(padded, rng)
 
     def cut(self, recordings: list[Array], rng: np.random.Generator) -> Array:
-        """A second of continuous speech."""
-        piece = self.changed(random_cut(recordings, self.lengths[0] * 5 // 4, rng), rng)[: self.lengths[0]]
+        """A second of continuous speech, no pause that fills the window."""
+        length, lead = self.lengths[0] * 5 // 4, self.leads[0]
+        for _ in range(5):
+            piece = random_cut(recordings, length, rng)
+            if np.std(piece[lead : lead + self.seen]) > 0.2 * levels(piece)[0]:
+                break
+        piece = self.changed(piece, rng)[: self.lengths[0]]
         return self.finish(piece, levels(piece)[0], rng)
 
     def silence(self, rng: np.random.Generator) -> Array:
@@ -240,7 +281,9 @@ class Augmenter:
         canvas = self.noise(length, rng)
         if kind > 0.8:
             canvas = canvas + self.noise(length, rng) * np.float32(10 ** (rng.uniform(-20, 0) / 20))
-        if rng.random() < 0.3 * self.strength:
+        if rng.random() < 0.6 * self.strength:
+            canvas = strange(canvas, self.noise(length, rng), rng)
+        if rng.random() < 0.4 * self.strength:
             canvas = filtered(canvas, 1.0, microphone(rng))[:length]
         if rng.random() < 0.35:  # of a noise that sets in or ends within the window, the rest is silent or much quieter
             size = int(rng.uniform(0.05, 1.1) * self.seen)
@@ -252,6 +295,10 @@ class Augmenter:
             burst[ends] = np.maximum(rest, sound)
             canvas = canvas * burst
         canvas = canvas * np.float32(10 ** (rng.uniform(*SILENCES) / 20) / max(levels(canvas)[0], 1e-4))
+        if lead and rng.random() < 0.25:  # a second that is mirrored at its ends, as a clip is heard
+            at = lead + self.margin * self.frontends[0].hop + (self.seen - RATE) // 2
+            canvas[: at + RATE] = np.pad(canvas[at : at + RATE], (at, 0), "symmetric")
+            canvas[at + RATE :] = canvas[at : at + RATE][::-1][: length - at - RATE]
         if self.speech and lead and rng.random() < 0.2:  # what was said before the window is over
             end = lead - int(rng.uniform(0, 0.5) * RATE)
             sound = self.other(int(rng.integers(end // 4, end + 1)), 10 ** (rng.uniform(-45, -6) / 20), rng)[-end:]

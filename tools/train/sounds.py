@@ -93,8 +93,8 @@ def random_cut(recordings: list[Array], length: int, rng: np.random.Generator) -
 def made_noise(length: int, rng: np.random.Generator) -> Array:
     """A noise without speech that nobody recorded, float32 [length] of RMS 0.1.
 
-    Coloured or in a band, a hum, clicks, or beeps."""
-    kind = rng.integers(4)
+    Coloured or in a band, a hum, clicks, beeps, knocks, or noise that swells and fades."""
+    kind = rng.integers(6)
     if kind == 0:
         made = coloured(length, rng)
     elif kind == 1:
@@ -112,6 +112,12 @@ def made_noise(length: int, rng: np.random.Generator) -> Array:
         ring = rng.standard_normal(size) * np.exp(-np.arange(size) / size * rng.uniform(2, 6))
         made = irfft(rfft(made, 2 * length) * rfft(ring, 2 * length), 2 * length)[:length]
         made = made + coloured(length, rng) * np.abs(made).max() * rng.uniform(0, 0.1)
+    elif kind == 3:
+        made = knocks(length, rng) + 0.1 * coloured(length, rng) * rng.uniform(0, 0.3)
+    elif kind == 4:
+        points = int(length / RATE * rng.uniform(1, 30)) + 2
+        swell = np.interp(np.arange(length), np.linspace(0, length, points), rng.uniform(-30, 0, points))
+        made = coloured(length, rng) * 10 ** (swell / 20)
     else:
         time = np.arange(length) / RATE
         start, end = np.exp(rng.uniform(np.log(200), np.log(6000), 2))
@@ -121,14 +127,53 @@ def made_noise(length: int, rng: np.random.Generator) -> Array:
     return np.asarray(made * (0.1 / (np.sqrt(np.mean(made * made)) + 1e-9)), np.float32)
 
 
+def strange(noise: Array, other: Array, rng: np.random.Generator) -> Array:
+    """A noise that is no longer what it was, [length]: backwards, in pieces of another order, with another spectrum, or
+    as loud from moment to moment as `other` is."""
+    length = len(noise)
+    if rng.random() < 0.5:
+        noise = noise[::-1]
+    if rng.random() < 0.3:
+        size = int(rng.uniform(0.03, 0.3) * RATE)
+        pieces = [faded(noise[at : at + size], 40) for at in range(0, length, size)]
+        noise = np.concatenate([pieces[i] for i in rng.permutation(len(pieces))])
+    if rng.random() < 0.6:
+        octaves, gains = np.linspace(np.log2(50), 13, 7), rng.uniform(-30, 0, 7)
+        noise = filtered(
+            noise, 1.0, lambda hertz: 10 ** (np.interp(np.log2(np.maximum(hertz, 1)), octaves, gains) / 20)
+        )[:length]
+    if rng.random() < 0.4:
+        frames = np.sqrt((other[: length // 160 * 160].reshape(-1, 160) ** 2).mean(1))
+        loudness = np.interp(np.arange(length), np.arange(len(frames)) * 160 + 80, frames / (frames.max() + 1e-6))
+        noise = noise * loudness ** rng.uniform(0.7, 2)
+    return np.asarray(noise, np.float32)
+
+
+def knocks(length: int, rng: np.random.Generator) -> Array:
+    """Things that are struck, put down or stepped on: bursts of noise and of a few tones that ring, [length]."""
+    made = np.zeros(length)
+    for _ in range(1 + rng.poisson(length / RATE * rng.uniform(0.3, 6))):
+        size = int(rng.uniform(0.01, 0.35) * RATE)
+        time = np.arange(size) / RATE
+        tones = np.exp(rng.uniform(np.log(80), np.log(6000), int(rng.integers(1, 7))))
+        decay = rng.uniform(3, 9) / size
+        ring = sum(rng.uniform(0.1, 1) * np.sin(2 * np.pi * tone * time + rng.uniform(0, 6)) for tone in tones)
+        sound = np.exp(-decay * np.arange(size)) * ring / len(tones)
+        hiss = coloured(size, rng) * np.exp(-rng.uniform(3, 12) / size * np.arange(size))
+        sound = sound + rng.uniform(0, 30) * hiss
+        at, gain = int(rng.integers(0, length)), 10 ** (rng.uniform(-12, 0) / 20)
+        made[at : at + size] += gain * sound[: length - at]
+    return made
+
+
 def coloured(length: int, rng: np.random.Generator) -> Array:
-    """Noise whose spectrum falls by 0 to 6 dB an octave, in a third of the cases within a band; RMS 0.1, [length]."""
+    """Noise whose spectrum falls by 0 to 6 dB an octave, in half of the cases within a band; RMS 0.1, [length]."""
     size = next_fast_len(length, real=True)
     hertz = rfftfreq(size, 1 / RATE)
     gain = np.maximum(hertz, 20) ** -rng.uniform(0, 1)
-    if rng.random() < 1 / 3:
+    if rng.random() < 0.5:
         low = np.exp(rng.uniform(np.log(50), np.log(4000)))
-        gain = gain * ((hertz > low) & (hertz < low * rng.uniform(1.2, 4)))
+        gain = gain * ((hertz > low) & (hertz < low * rng.uniform(1.2, 4)) | (hertz < 1))
     spectrum = gain * (rng.standard_normal(len(hertz)) + 1j * rng.standard_normal(len(hertz)))
     made = irfft(spectrum, size)[:length]
     return np.asarray(made * (0.1 / (np.sqrt(np.mean(made * made)) + 1e-9)), np.float32)
