@@ -82,7 +82,7 @@ def share(results: Iterable[tuple[str, bool]]) -> Share:
     p, count = right / total, float(total)
     if 0 < p < 1 and groups > 1:
         spread = sum((hits[group] - p * size) ** 2 for group, size in sizes.items()) * groups / (groups - 1)
-        count /= max(1.0, spread / (p * (1 - p) * total))
+        count /= max(1.0, spread / (p * (1 - p) * total * total / (total - 1)))
     middle, width = p + Z * Z / (2 * count), Z * math.sqrt(p * (1 - p) / count + Z * Z / (4 * count * count))
     scale = 1 + Z * Z / count
     return Share(right, total, max(0.0, (middle - width) / scale), min(1.0, (middle + width) / scale))
@@ -102,6 +102,7 @@ def table(title: str, rows: Sequence[Sequence[object]]) -> str:
     """Rows, the first of which names the columns, under a title; the first column is aligned left, the others right."""
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    lines = ["  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in
-                                                  zip(row[1:], widths[1:], strict=True))]) for row in cells]  # fmt: skip
+    lines = ["  ".join([row[0].ljust(widths[0]),
+                        *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))])
+             for row in cells]  # fmt: skip
     return "\n".join([title, *lines])

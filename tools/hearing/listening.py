@@ -61,7 +61,8 @@ class Heard:
 
 def of_scene(listener: Listener, scene: Scene) -> Track:
     """The track of a stream of words."""
-    return Track(scene.name, len(scene.samples) / listener.model.sample_rate, listener.scores(scene.samples), scene.said)
+    seconds = len(scene.samples) / listener.model.sample_rate
+    return Track(scene.name, seconds, listener.scores(scene.samples), scene.said)
 
 
 def of_recording(listener: Listener, recording: Recording) -> Track:
