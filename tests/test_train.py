@@ -930,6 +930,28 @@ def test_training_goes_on_from_a_packed_file():
         assert np.abs(logits.softmax(1).numpy() - packed.run(q, level)).mean() < 0.02
 
 
+def test_weights_are_kept_at_half_precision(tmp_path):
+    """A checkpoint, its kept weights and the start made of them are one network but for rounding."""
+    from tools.train import start
+    from tools.train.checkpoints import checkpoint, load_model, save
+
+    torch.manual_seed(1)
+    network = Network(default_config(0), 3)
+    options = dict(data.DEFAULT_FRONTEND)
+    save(checkpoint(network, ["yes", "no", "_unknown_"], options, {"history": ["a"]}), tmp_path / "a.pt")
+    start.keep_weights(tmp_path / "a.pt", tmp_path / "a.npz")
+    assert (tmp_path / "a.npz").stat().st_size < 0.55 * (tmp_path / "a.pt").stat().st_size
+    features = torch.from_numpy(np.random.default_rng(1).integers(-90, 90, (4, 32, 32)).astype(np.int8))
+    start.write_start(tmp_path / "a.npz", tmp_path / "b.pt", features)
+    again, saved = load_model(tmp_path / "b.pt")
+    assert saved["labels"] == ["yes", "no", "_unknown_"]
+    assert saved["frontend"] == options
+    assert saved["train"]["history"] == ["a", "from a.npz"]
+    with torch.no_grad():
+        wanted, got = network.eval()(features)["full"], again(features)["full"]
+    assert (wanted - got).abs().max() < 0.01 * wanted.abs().max()
+
+
 def test_speed_keeps_the_level():
     tone = np.sin(np.arange(16000) * 0.1).astype(np.float32)
     faster = sounds.filtered(tone, 1.1)

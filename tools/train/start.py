@@ -1,11 +1,18 @@
-"""A packed model as a checkpoint that training goes on from.
+"""A packed model, or the weights of a full-precision one kept at half precision, as what training goes on from.
 
-The file keeps the signs of its 1-bit weights and nothing of how far each was from turning: all of a layer start equally
-far. Norms come folded; their statistics are measured anew on a batch, so that the network computes what the file does.
+    python -m tools.train.start CHECKPOINT.pt WEIGHTS.npz
+
+keeps the weights of a checkpoint, float16, a few bits a weight after compression: what `--init` of training takes.
+
+A packed file keeps the signs of its 1-bit weights and nothing of how far each was from turning: all of a layer start
+equally far. Norms come folded; their statistics are measured anew on a batch, so that the network computes what the
+file does.
 """
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +23,7 @@ from torch import Tensor
 from kwsrt import format as file_format
 from kwsrt.layers import unpack_weights
 
-from .checkpoints import checkpoint, save
+from .checkpoints import checkpoint, load_model, save
 from .fused import EPSILON
 from .network import Layer, Network, Norm
 from .rounding import unit_of
@@ -106,9 +113,38 @@ def unfold(network: Network, features: Tensor) -> None:
         del network._finish
 
 
+def keep_weights(path: Path, out: Path) -> None:
+    """Write the weights of the checkpoint `path` as `out`, an .npz of float16 arrays and of what network they are."""
+    network, saved = load_model(path)
+    about = {name: saved[name] for name in ("network", "labels", "frontend")}
+    about["history"] = saved["train"].get("history", [])
+    halves = {name: values.half().numpy() for name, values in network.state_dict().items()}
+    np.savez_compressed(out, allow_pickle=False, about=np.array(json.dumps(about)), **halves)
+
+
+def kept_weights(path: Path) -> tuple[Network, dict[str, Any]]:
+    """The network of what `keep_weights` wrote, and what it says of itself."""
+    with np.load(path, allow_pickle=False) as kept:
+        about = json.loads(str(kept["about"]))
+        network = Network(about["network"], len(about["labels"]))
+        network.load_state_dict({name: torch.from_numpy(kept[name]).float() for name in kept.files if name != "about"})
+    return network.eval(), about
+
+
 def write_start(model: Path, out: Path, features: Tensor) -> None:
-    """Write the checkpoint `out` of the packed file `model`, its norms measured on `features` [n, frames, bins]."""
-    network, manifest = unpacked(model)
-    unfold(network, features)
-    train = {"history": [*manifest["training"].get("history", []), f"unpacked from {model.name}"]}
-    save(checkpoint(network, manifest["labels"], manifest["frontend"], train), out)
+    """Write the checkpoint `out` of `model`, a packed file or kept weights (.npz).
+
+    The norms of a packed file are measured on `features` [n, frames, bins]."""
+    if model.suffix == ".npz":
+        network, about = kept_weights(model)
+        history = about["history"]
+    else:
+        network, about = unpacked(model)
+        unfold(network, features)
+        history = about["training"].get("history", [])
+    train = {"history": [*history, f"from {model.name}"]}
+    save(checkpoint(network, about["labels"], about["frontend"], train), out)
+
+
+if __name__ == "__main__":
+    keep_weights(*map(Path, sys.argv[1:]))

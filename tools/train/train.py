@@ -400,7 +400,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--voices", nargs="*", default=[], help="more folders in that layout: synthetic voices")
     parser.add_argument("--speech", nargs="*", default=[], help="long recordings without keywords, or folders of them")
     parser.add_argument("--noise", nargs="*", default=[], help="long noise recordings, or folders of them")
-    parser.add_argument("--init", metavar="MODEL.kws", help="a packed model whose weights are the stage \"start\"")
+    parser.add_argument("--init", metavar="FILE", help="packed model or kept weights (.npz): the stage \"start\"")
     parser.add_argument("--labels", help='"12", "20", "35" or words with commas (default: the config\'s)')
     parser.add_argument("--seed", type=int, help="of the training runs (default: the config's)")
     parser.add_argument("--ship", metavar="MODEL.kws", help="pack the last stage there, and write its card beside it")
