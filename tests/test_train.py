@@ -952,6 +952,53 @@ def test_weights_are_kept_at_half_precision(tmp_path):
     assert (wanted - got).abs().max() < 0.01 * wanted.abs().max()
 
 
+class FakeKokoro:
+    """Says a tone for a word, longer where it is slower."""
+
+    def __init__(self, model, voices):
+        self.styles = np.load(voices)
+
+    def get_voice_style(self, name):
+        return self.styles[name]
+
+    def create(self, word, voice, speed, lang):
+        time = np.arange(int(24000 * 0.6 / speed)) / 24000
+        return (np.sin(time * 2 * np.pi * (300 + 100 * voice.mean()))).astype(np.float32), 24000
+
+
+def test_kokoro_says_words_and_a_model_judges_them(tmp_path, monkeypatch, capsys):
+    """Speakers are mixes of voices; those that validate share none with the others; what is not heard is left out."""
+    from tools.train import kokoro, voices
+
+    styles = {f"{kind}_{n}": np.full((510, 1, 256), number, np.float32)
+              for number, (kind, n) in enumerate((kind, n) for kind in ("af", "bm", "ef") for n in range(4))}
+    np.savez(tmp_path / "voices.npz", **styles)
+    monkeypatch.setitem(sys.modules, "kokoro_onnx", type("module", (), {"Kokoro": FakeKokoro}))
+    kokoro.engine.cache_clear()
+    files = ["--kokoro", str(tmp_path / "model.onnx"), str(tmp_path / "voices.npz")]
+    assert voices.main([str(tmp_path / "a"), "--words", "yes", "--unknown", "cup", "--per-word", "20", *files]) == 0
+    clips = sorted((tmp_path / "a" / "yes").glob("*.wav"))
+    assert len(clips) == 20
+    assert 4 <= len(list((tmp_path / "a" / "cup").glob("*.wav"))) <= 6
+    samples, rate = sf.read(clips[0])
+    assert (len(samples), rate) == (16000, 16000)
+    assert 0.4 < np.mean(np.abs(samples) > 1e-3) < 0.95
+    assert (tmp_path / "a" / "validation_list.txt").read_text().split()
+    made, held = kokoro.mixes(Path("m"), tmp_path / "voices.npz", 40, np.random.default_rng(1))
+    apart = {name for mix in made if mix.speaker in held for name in (mix.first, mix.second)}
+    others = {name for mix in made if mix.speaker not in held for name in (mix.first, mix.second)}
+    assert apart
+    assert not apart & others
+    assert not any(name.startswith("ef") for name in apart | others)
+    judged = [str(tmp_path / "b"), "--words", "yes", "--unknown", "--per-word", "20", *files, "--judge", "commands12"]
+    assert voices.main(judged) == 0
+    assert "of 20 clips left out" in capsys.readouterr().out
+    monkeypatch.setitem(sys.modules, "kokoro_onnx", None)
+    kokoro.engine.cache_clear()
+    assert voices.main([str(tmp_path / "c"), "--words", "yes", "--per-word", "1", *files]) == 2
+    assert "pip install kokoro-onnx" in capsys.readouterr().err
+
+
 def test_speed_keeps_the_level():
     tone = np.sin(np.arange(16000) * 0.1).astype(np.float32)
     faster = sounds.filtered(tone, 1.1)
