@@ -12,7 +12,7 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
 from kwsrt import audio
 from kwsrt.cli.output import shown
@@ -29,8 +28,10 @@ from kwsrt.errors import AudioError, OptionError
 from kwsrt.frontend import FrontEnd
 
 from .folders import Found, read_audio, survey
+from .heldout import held_out_noise, held_out_speech, is_held_out_word
 from .recordings import Recording, recordings_of
-from .room import impulse_response
+from .scenes import Augmenter
+from .sounds import RATE, random_cut
 
 Array = NDArray[Any]
 COMMANDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"]
@@ -55,10 +56,12 @@ OTHERS = [
 UNKNOWN, SILENCE = "_unknown_", "_silence_"
 LABEL_SETS = {"12": [*COMMANDS, UNKNOWN, SILENCE], "20": COMMANDS + DIGITS, "35": COMMANDS + DIGITS + OTHERS}
 #: where a training sample comes from: a recorded clip, a synthetic voice, a keyword mostly outside the window,
-#: a cut of a long recording (speech or noise), a clip of a folder whose labels are not trusted
-GROUPS = ("recorded", "synthetic", "partial", "long", "suspect")
-RATE = 16000
-AUGMENTATION = 2  # raise it where the same settings make other samples than before
+#: a cut of a long recording (speech or noise), a clip of a folder whose labels are not trusted, a keyword within
+#: running speech, a sound of a voice that is no word
+GROUPS = ("recorded", "synthetic", "partial", "long", "suspect", "running", "nonsense")
+#: clips of words that stand before and after others, and are joined to what is no word
+NEIGHBOURS = 3000
+AUGMENTATION = 3  # raise it where the same settings make other samples than before
 DEFAULT_FRONTEND: dict[str, Any] = {
     "kind": "log-mel",
     "sample_rate": RATE,
@@ -98,8 +101,10 @@ class DataConfig:
     most_variants: int = 60  #: of one keyword clip
     most_unknown_variants: int = 40  #: of one clip of an unknown word
     suspect_variants: int = 14
-    voice_variants: int = 8
+    voice_variants: int = 8  #: of one synthetic clip of a keyword, and half as many again of an unknown word
     partials: int = 30000
+    running: int = 0  #: keywords within running speech
+    nonsense: int = 0  #: sounds of voices that are no word
     speech_cuts: int = 50000
     silence_cuts: int = 25000
     strength: float = 1.0  #: of tempo, microphones and rooms; 0 is none of them
@@ -123,7 +128,7 @@ class DataConfig:
     def key(self, part: str) -> str:
         """Hash over everything that changes a part's cached features: part name, dash, 16 hex digits."""
         values = {**asdict(self), "augmentation": AUGMENTATION}
-        for later in ("talk", "lead"):
+        for later in ("talk", "lead", "running", "nonsense"):
             if not values[later]:
                 del values[later]  # samples are those of before it was there
         if part == "recorded":
@@ -181,201 +186,14 @@ def split_noise(recording: Recording, training: bool) -> Recording:
     return recording.part(0, cut) if training else recording.part(cut, len(recording))
 
 
-def filtered(samples: Array, speed: float, response: Callable[[Array], Array] | None = None, tail: int = 0) -> Array:
-    """Resampled by the FFT so that it plays `speed` times as fast (pitch moves too), and filtered on the way.
-
-    `response` gives the complex gain at frequencies in Hz [bins], `tail` are zeros appended for it to ring into.
-    float32 [n] -> [(n + tail)/speed]."""
-    size = next_fast_len(len(samples) + tail, real=True)
-    wanted = max(2, next_fast_len(round(size / speed), real=True))  # a prime number would take ten times as long
-    spectrum = rfft(samples, size)[: wanted // 2 + 1]
-    if response is not None:
-        spectrum = spectrum * response(rfftfreq(size, 1 / RATE)[: len(spectrum)])
-    length = round((len(samples) + tail) * wanted / size)
-    return irfft(spectrum, wanted)[:length].astype(np.float32) * np.float32(wanted / size)
-
-
-def microphone(rng: np.random.Generator) -> Callable[[Array], Array]:
-    """The magnitude response of a cheap microphone: up to 8 dB up or down at random, smooth over octaves, in most
-    cases without the lowest and in some without the highest frequencies."""
-    octaves = np.linspace(np.log2(60), np.log2(8000), 8)
-    gains = np.cumsum(rng.normal(0, 2.5, 8))
-    gains -= gains.mean()
-    low = rng.uniform(40, 250) if rng.random() < 0.7 else 0.0
-    high = rng.uniform(3200, 7500) if rng.random() < 0.25 else 1e9
-
-    grid = np.linspace(1, RATE / 2, 200)
-    shelf = 10 ** (np.clip(np.interp(np.log2(grid), octaves, gains), -8, 8) / 20)
-    shape = shelf / np.sqrt((1 + (low / grid) ** 4) * (1 + (grid / high) ** 8))
-    return lambda hertz: np.interp(hertz, grid, shape)
-
-
-def room(rng: np.random.Generator, length: int) -> Array:
-    """Impulse response [length] of a room: the direct sound and, from 2 to 12 ms on, noise that falls by 60 dB in 0.1
-    to 0.6 s and is 2 to 18 dB weaker than the direct sound in all."""
-    decay = rng.uniform(0.1, 0.6)
-    noise = rng.standard_normal(length)
-    gap = int(rng.uniform(0.002, 0.012) * RATE)
-    return impulse_response(noise, RATE, decay, gap, rng.uniform(2, 18)).astype(np.float32)
-
-
-def levels(samples: Array) -> tuple[float, float]:
-    """RMS of the loudest and of the quietest tenth of the 20 ms frames: a clip's speech and floor levels."""
-    frames = samples[: len(samples) // 320 * 320].reshape(-1, 320)
-    if not len(frames):
-        return 1e-4, 1e-4
-    rms = np.sort(np.sqrt((frames * frames).mean(axis=1)))
-    part = max(1, len(rms) // 10)
-    return float(rms[-2 * part :].mean()) + 1e-5, float(rms[:part].mean()) + 1e-6
-
-
-def active_span(samples: Array) -> tuple[int, int]:
-    """First and last sample of the word by energy (within 20 dB of the loudest 20 ms frame)."""
-    frames = samples[: len(samples) // 320 * 320].reshape(-1, 320)
-    if not len(frames):
-        return 0, len(samples)
-    energy = (frames * frames).mean(axis=1)
-    loud = np.flatnonzero(energy > energy.max() * 0.01)
-    return (int(loud[0]) * 320, (int(loud[-1]) + 1) * 320) if len(loud) else (0, len(samples))
-
-
-def tempi(hop: int) -> list[int]:
-    """Hops from 7/8 to 9/8 of `hop`, itself first."""
-    return [hop, *(round(hop * part / 16) for part in (14, 15, 17, 18))]
-
-
-def random_cut(recordings: Sequence[Array | Recording], length: int, rng: np.random.Generator) -> Array:
-    """A random piece, float32 [length], of a random recording (repeated where it is too short)."""
-    recording = recordings[int(rng.integers(len(recordings)))]
-    if len(recording) < length:
-        recording = np.tile(recording[:], -(-length // max(1, len(recording))))
-    start = int(rng.integers(len(recording) - length + 1))
-    return recording[start : start + length]
-
-
-class Augmenter:
-    """Makes features int8 [frames + 2 margin, bins] out of clips and recordings (see DataConfig)."""
-
-    def __init__(self, config: DataConfig, noises: Sequence[Array | Recording],
-                 speech: Sequence[Array | Recording] | None = None):
-        self.noises, self.speech, self.talk = noises, speech or [], config.talk
-        window = config.frontend["window"]
-        frames = config.span + 2 * config.margin
-        #: hops of other lengths make a word slower or faster and leave its pitch alone; the first is the network's own
-        self.frontends = [FrontEnd(**{**config.frontend, "hop": hop}) for hop in tempi(config.frontend["hop"])]
-        #: samples of a canvas for each of them
-        self.lengths = [(frames - 1) * frontend.hop + window for frontend in self.frontends]
-        #: samples of the lead for each of them
-        self.leads = [config.lead * frontend.hop for frontend in self.frontends]
-        self.seen = (config.frames - 1) * config.frontend["hop"] + window
-        self.strength = config.strength
-
-    def finish(self, canvas: Array, loudness: float, rng: np.random.Generator, tempo: int = 0) -> Array:
-        """Noise in half of the cases at 0 to 30 dB under `loudness`, gain, 16-bit rounding, features."""
-        if self.noises and rng.random() < 0.5:
-            noise = random_cut(self.noises, len(canvas), rng)
-            rms = float(np.sqrt((noise * noise).mean())) + 1e-6
-            canvas = canvas + noise * np.float32(loudness / rms * 10 ** (-rng.uniform(0, 30) / 20))
-        if rng.random() < 0.8:
-            canvas = canvas * np.float32(10 ** (rng.uniform(-15, 6) / 20))
-        return self.quantized(canvas, tempo)
-
-    def overheard(self, canvas: Array, loudness: float, rng: np.random.Generator) -> Array:
-        """In a part of the cases, somebody else's speech at 0 to 25 dB under `loudness`."""
-        if not self.speech or not self.talk or rng.random() >= self.talk:
-            return canvas
-        speech = random_cut(self.speech, len(canvas), rng)
-        return canvas + speech * np.float32(loudness / levels(speech)[0] * 10 ** (-rng.uniform(0, 25) / 20))
-
-    def preceded(self, canvas: Array, end: int, loudness: float, rng: np.random.Generator) -> Array:
-        """In half of the cases that have a lead, speech that is over before `end`, -20 to 3 dB from `loudness`."""
-        if not self.speech or not self.leads[0] or rng.random() < 0.5:
-            return canvas
-        speech = random_cut(self.speech, int(rng.integers(end // 4, end + 1)), rng)
-        gain = loudness / levels(speech)[0] * 10 ** (rng.uniform(-20, 3) / 20)
-        canvas[end - len(speech) : end] += np.float32(gain) * speech
-        return canvas
-
-    def quantized(self, canvas: Array, tempo: int = 0) -> Array:
-        """Features of float32 samples as a 16-bit recording would give them."""
-        return self.frontends[tempo].quantized(np.clip(np.rint(canvas * 32768), -32768, 32767).astype(np.int16))
-
-    def place(self, clip: Array, start: int, length: int, rng: np.random.Generator) -> Array:
-        """Clip at `start` (may be negative) of a canvas whose rest is zeros or noise at the clip's floor."""
-        canvas = np.zeros(length, np.float32)
-        if self.noises and rng.random() < 0.5:
-            noise = random_cut(self.noises, length, rng)
-            rms = float(np.sqrt((noise * noise).mean())) + 1e-6
-            floor = min(levels(clip)[1], 0.02)
-            canvas = noise * np.float32(floor / rms * 10 ** (rng.uniform(-6, 6) / 20))
-        first, last = max(0, start), min(length, start + len(clip))
-        canvas[first:last] = clip[first - start : last - start]
-        return canvas
-
-    def changed(self, clip: Array, rng: np.random.Generator) -> Array:
-        """Random speed, microphone and room, each in a part of the cases that grows with `strength`."""
-        speed = rng.uniform(0.88, 1.14) if rng.random() < 0.7 else 1.0
-        response = microphone(rng) if rng.random() < 0.4 * self.strength else None
-        tail = 0
-        if rng.random() < 0.25 * self.strength:
-            tail = RATE // 4
-            impulse, colour = room(rng, tail), response
-
-            def response(hertz: Array) -> Array:
-                size = round(RATE / hertz[1])
-                reflected = rfft(impulse, size)[: len(hertz)]
-                return np.asarray(reflected if colour is None else reflected * colour(hertz))
-
-        if speed == 1.0 and response is None:
-            return clip
-        return filtered(clip, speed, response, tail)
-
-    def word(self, clip: Array, rng: np.random.Generator) -> Array:
-        """A whole word: changed, another tempo, start moved by up to 30 ms (crops move it further)."""
-        tempo = int(rng.integers(len(self.frontends))) if rng.random() < 0.5 * self.strength else 0
-        length, clip_length = self.lengths[tempo], len(clip)
-        clip = self.changed(clip, rng)
-        lead = self.leads[tempo]
-        start = lead + (length - lead - min(len(clip), clip_length)) // 2 + int(rng.integers(-480, 481))
-        loudness = levels(clip)[0]
-        canvas = self.preceded(self.place(clip, start, length, rng), min(start, lead), loudness, rng)
-        return self.finish(self.overheard(canvas, loudness, rng), loudness, rng, tempo)
-
-    def partial(self, clip: Array, rng: np.random.Generator) -> Array:
-        """At most 35 % of a word (15 % at least), at the end or at the start of the window the network sees."""
-        first, last = active_span(clip)
-        visible = round((last - first) * rng.uniform(0.15, 0.35))
-        lead = self.leads[0]
-        edge = lead + (self.lengths[0] - lead - self.seen) // 2
-        start = edge + self.seen - visible - first if rng.random() < 0.6 else edge + visible - last
-        loudness = levels(clip)[0]
-        canvas = self.preceded(self.place(clip, start, self.lengths[0], rng), max(0, min(start, lead)), loudness, rng)
-        return self.finish(self.overheard(canvas, loudness, rng), loudness, rng)
-
-    def cut(self, recordings: Sequence[Array | Recording], rng: np.random.Generator) -> Array:
-        """A second of continuous speech."""
-        piece = self.changed(random_cut(recordings, self.lengths[0] * 5 // 4, rng), rng)[: self.lengths[0]]
-        return self.finish(piece, levels(piece)[0], rng)
-
-    def silence(self, rng: np.random.Generator) -> Array:
-        """Background noise at a random gain, two noises together, or almost digital silence."""
-        kind, length = rng.random(), self.lengths[0]
-        if kind < 0.08 or not self.noises:
-            return self.quantized(rng.standard_normal(length).astype(np.float32) * 10 ** rng.uniform(-7, -4))
-        canvas = random_cut(self.noises, length, rng)
-        if kind > 0.8:
-            canvas = canvas + random_cut(self.noises, length, rng)
-        if rng.random() < 0.3 * self.strength:
-            canvas = filtered(canvas, 1.0, microphone(rng))[:length]
-        return self.quantized(canvas * np.float32(10 ** (rng.uniform(-45, 6) / 20)))
-
-
 #: a worker process's Augmenter and speech recordings
 _state: dict[str, Any] = {}
 
 
-def _start_worker(config: DataConfig, noises: list[Recording], speech: list[Recording]) -> None:
-    _state.update(augmenter=Augmenter(config, noises, speech), speech=speech)
+def _start_worker(
+    config: DataConfig, noises: list[Recording], speech: list[Recording], words: list[Array]
+) -> None:
+    _state.update(augmenter=Augmenter(config, noises, speech, words), speech=speech)
 
 
 def _work(job: tuple[str, Path | None, int, tuple[int, int]]) -> Array:
@@ -389,8 +207,7 @@ def _work(job: tuple[str, Path | None, int, tuple[int, int]]) -> Array:
         return np.stack([augmenter.cut(_state["speech"], rng) for _ in range(variants)])
     assert path is not None
     clip = read_audio(path, RATE)
-    make = augmenter.partial if kind == "partial" else augmenter.word
-    return np.stack([make(clip, rng) for _ in range(variants)])
+    return np.stack([getattr(augmenter, kind)(clip, rng) for _ in range(variants)])
 
 
 def _plan(config: DataConfig, part: str, found: Found) -> list[Job]:
@@ -401,12 +218,13 @@ def _plan(config: DataConfig, part: str, found: Found) -> list[Job]:
     plan: list[Job] = []
     if part == "synthetic":
         for root in config.voices:
-            for word, path in found.clips[root]["training"]:
+            for word, path in trained_on(found, root):
                 label = index.get(word, unknown)
                 if label is not None:
-                    plan.append(("word", path, config.voice_variants, label, 1, margin))
+                    variants = config.voice_variants if word in index else config.voice_variants * 3 // 2
+                    plan.append(("word", path, variants, label, 1, margin))
         return plan
-    clips = found.clips[config.root]["training"]
+    clips = trained_on(found, config.root)
     by_word: dict[str, list[Path]] = {}
     for word, path in clips:
         by_word.setdefault(word, []).append(path)
@@ -423,9 +241,12 @@ def _plan(config: DataConfig, part: str, found: Found) -> list[Job]:
     if unknown is not None:
         keywords = [path for word, path in clips if word in index]
         rng = np.random.default_rng(config.seed)
-        chosen = rng.permutation(len(keywords))[: config.partials]
-        each = max(1, config.partials // max(1, len(chosen)))
-        plan += [("partial", keywords[i], each, unknown, 2, 1) for i in chosen]
+        running = config.running if config.speech else 0
+        for kind, count, slack in (("partial", config.partials, 1), ("running", running, margin),
+                                   ("nonsense", config.nonsense, margin)):  # fmt: skip
+            chosen = rng.permutation(len(keywords))[:count]
+            each = max(1, count // max(1, len(chosen)))
+            plan += [(kind, keywords[i], each, unknown, GROUPS.index(kind), slack) for i in chosen]
         if config.speech:
             plan += [("speech", None, 50, unknown, 3, margin)] * (config.speech_cuts // 50)
     if SILENCE in index:
@@ -439,16 +260,36 @@ def silent_frame(frontend: dict[str, Any]) -> Array:
     return np.asarray(hearing.quantized(np.zeros(hearing.window, np.int16))[0])
 
 
+def trained_on(found: Found, root: str) -> list[tuple[str, Path]]:
+    """The training clips of a folder, (word, path) each, without the words that are held out (heldout.py)."""
+    return [(word, path) for word, path in found.clips[root]["training"] if not is_held_out_word(word)]
+
+
 def noise_files(config: DataConfig) -> list[Path]:
-    """The recordings of background noise. AudioError where a path of `config.noise` holds none."""
+    """The recordings of background noise, without those that are held out (heldout.py).
+
+    AudioError where a path of `config.noise` holds none."""
     own = Path(config.root) / NOISE
-    return sorted([*(clips_in(own) if own.is_dir() else []), *long_files(config.noise)])
+    files = sorted([*(clips_in(own) if own.is_dir() else []), *long_files(config.noise)])
+    return [file for file in files if not held_out_noise(file.name)]
 
 
 def _noises(config: DataConfig, training: bool, found: Found, folder: Path) -> list[Recording]:
     files = [file for file in noise_files(config) if str(file) not in found.left_out]
     pieces = [split_noise(recording, training) for recording in recordings_of(files, RATE, folder)]
     return [piece for piece in pieces if len(piece)]
+
+
+def _speech(config: DataConfig, found: Found, folder: Path) -> list[Recording]:
+    unheard = {*held_out(config.speech, config.hold_out), *map(Path, found.left_out)}
+    kept = [file for file in long_files(config.speech) if file not in unheard and not held_out_speech(str(file))]
+    return recordings_of(kept, RATE, folder)
+
+
+def _neighbours(config: DataConfig, found: Found) -> list[Array]:
+    clips = [path for word, path in trained_on(found, config.root) if word not in config.suspects]
+    chosen = np.random.default_rng(config.seed).permutation(len(clips))[:NEIGHBOURS]
+    return [read_audio(clips[i], RATE) for i in chosen]
 
 
 def look_through(
@@ -522,9 +363,7 @@ def _training_part(
         unfinished = folder.with_name(folder.name + f".{os.getpid()}.tmp")
         unfinished.mkdir(parents=True)
         out = np.lib.format.open_memmap(unfinished / "features.npy", "w+", np.int8, (total, frames, config.width))
-        unheard = set(held_out(config.speech, config.hold_out))
-        kept = [f for f in long_files(config.speech) if f not in unheard and str(f) not in found.left_out]
-        state = (config, _noises(config, True, found, cache), recordings_of(kept, RATE, cache))
+        state = (config, _noises(config, True, found, cache), _speech(config, found, cache), _neighbours(config, found))
         jobs = [(job[0], job[1], job[2], (config.seed, i)) for i, job in enumerate(plan)]
         at = 0
         # an executor, not a Pool, which waits for ever where a worker is killed

@@ -29,6 +29,8 @@ class Mix:
     partial: float = 0.2
     long: float = 0.2
     suspect: float = 0.22
+    running: float = 0.0
+    nonsense: float = 0.0
     hard: float = 0.0
     hushed: float = 0.0  #: of all samples: begin, or end, in digital silence
 

@@ -37,6 +37,7 @@ from .recipe import Stage, loss_of, make_optimizer, rate_at
 from .rounding import Grids, grids_of, round_for_file, rounded
 from .sampling import Bucket, Mix, augment, buckets, cepstra, draw, hushed, mixed
 from .ship import ship
+from .start import write_start
 from .team import Team
 
 T = TypeVar("T")
@@ -84,15 +85,20 @@ class Run:
         self.cepstra = cepstra(self.settings.frontend)
         self.quiet = torch.from_numpy(data.silent_frame(self.settings.frontend)).float()
         self.validation = data.validation_samples(self.settings, cache)
+        if arguments.init and self.team.leads and not (self.out / "start.pt").exists():
+            chosen = torch.from_numpy(draw(buckets(self.samples, self.labels, self.mix, None), 1024, (self.seed, 0)))
+            features = self.batch(chosen, torch.Generator().manual_seed(self.seed))
+            write_start(Path(arguments.init), self.out / "start.pt", features)
+        self.team.wait()
         counts = {name: len(samples) for name, samples in self.validation.items()}
         log.info("%d training samples, validation %s, %d processes", len(self.samples), counts, self.team.size)
 
     def batch(self, chosen: Tensor, random: torch.Generator) -> Tensor:
         """Augmented features [n, frames, bins] of the samples with the numbers `chosen` [n].
 
-        A batch in four lacks the lead, where there is one: as a stream begins."""
+        Two batches in five lack the lead, where there is one: as a stream begins, and as a clip is heard."""
         x = augment(self.features[chosen], self.slack[chosen], self.settings.span, random, self.cepstra)
-        if self.settings.lead and torch.rand((), generator=random) < 0.25:
+        if self.settings.lead and torch.rand((), generator=random) < 0.4:
             x = x[:, self.settings.lead :]
         if self.mix.hushed:
             x = hushed(x, self.quiet, self.mix.hushed, random)
@@ -157,7 +163,7 @@ class Run:
         network.update(stage.network)
         model = Network(network, len(self.labels), stage.method, stage.weights != "float").to(self.device)
         missing, self.history = {"all"}, []
-        if stage.init:
+        if stage.init and (stage.init != "start" or (self.out / "start.pt").exists()):
             first, *others = [stage.init] if isinstance(stage.init, str) else stage.init
             _, saved = load_model(self.out / f"{first}.pt", self.device)
             if saved["labels"] != self.labels:
@@ -402,6 +408,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--voices", nargs="*", default=[], help="more folders in that layout: synthetic voices")
     parser.add_argument("--speech", nargs="*", default=[], help="long recordings without keywords, or folders of them")
     parser.add_argument("--noise", nargs="*", default=[], help="long noise recordings, or folders of them")
+    parser.add_argument("--init", metavar="FILE", help="packed model or kept weights (.npz): the stage \"start\"")
     parser.add_argument("--labels", help='"12", "20", "35" or words with commas (default: the config\'s)')
     parser.add_argument("--seed", type=int, help="of the training runs (default: the config's)")
     parser.add_argument("--ship", metavar="MODEL.kws", help="pack the last stage there, and write its card beside it")

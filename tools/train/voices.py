@@ -1,6 +1,9 @@
-"""Make a spoken-words dataset from espeak-ng's synthetic voices, in the layout of Speech Commands.
+"""Make a spoken-words dataset from synthetic voices, in the layout of Speech Commands.
 
     python -m tools.train.voices DEST [--words yes no ...] [--unknown bird dog ...] [--seed 1] [--per-word 140]
+                                 [--kokoro MODEL.onnx VOICES.npz] [--judge MODEL.kws]
+
+The voices are espeak-ng's, or with --kokoro the more natural ones of Kokoro-82M (kokoro.py). It
 
 writes DEST/<word>/<voice>_nohash_<n>.wav (16 kHz, mono, int16, 16,000 samples each), DEST/validation_list.txt and an
 empty DEST/testing_list.txt. A voice is an accent (en-gb, en-us, ...) with a variant (m1, f3, ...). Whole variants are
@@ -17,7 +20,7 @@ import shutil
 import subprocess
 import sys
 import wave
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,15 +29,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve, resample_poly
 
+import kwsrt
 from kwsrt import files
 from kwsrt.cli.common import progress
 
+from .kokoro import Mix, mixes
 from .room import impulse_response
 
 SAMPLE_RATE = 16_000
 CLIP_SAMPLES = 16_000
 LONGEST_WORD = 15_200  # samples a trimmed word may have: a longer one is said again, faster
+FASTEST = 4  # times as fast as usual; what is too long even so is cut off
 HELD_OUT = 0.15
+SURE = 0.3  # score of its word that a clip needs where a model judges
 
 KEYWORDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"]
 
@@ -90,13 +97,18 @@ class Voice:
         """Speaker id of eight hexadecimal digits; depends on the voice's name alone."""
         return hashlib.sha1(self.name.encode()).hexdigest()[:8]
 
+    def saying(self, word: str, rng: np.random.Generator) -> Callable[[float], NDArray[np.float32]]:
+        """What says a word, so many times faster than usual: samples at 16 kHz, without silence at the ends."""
+        speed, pitch = int(rng.integers(110, 201)), int(rng.integers(20, 81))
+        return lambda faster: say(word, self.name, min(450, round(speed * faster)), pitch)
+
 
 @dataclass(frozen=True)
 class Clip:
     """One file to make: its word, its voice, its number among that voice's clips of the word, and its random seed."""
 
     word: str
-    voice: Voice
+    voice: Voice | Mix
     number: int
     seed: tuple[int, int]
 
@@ -146,13 +158,11 @@ def room(samples: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.f
 def make_clip(clip: Clip) -> NDArray[np.int16]:
     """Say a clip's word and place it near the middle of 16,000 int16 samples, at a level of -20 to -3 dBFS."""
     rng = np.random.default_rng(clip.seed)
-    speed, pitch = int(rng.integers(110, 201)), int(rng.integers(20, 81))
-    samples = say(clip.word, clip.voice.name, speed, pitch)
+    speak, faster = clip.voice.saying(clip.word, rng), 1.0
+    samples = speak(faster)
     while samples.size > LONGEST_WORD:
-        speed = min(450, int(speed * samples.size / LONGEST_WORD) + 10)
-        samples = say(clip.word, clip.voice.name, speed, pitch)
-        if speed == 450:
-            samples = samples[:LONGEST_WORD]
+        faster *= 1.1 * samples.size / LONGEST_WORD
+        samples = speak(faster) if faster < FASTEST else samples[:LONGEST_WORD]
     spare = CLIP_SAMPLES - samples.size
     start = int(np.clip(spare // 2 + rng.integers(-2400, 2401), 0, spare))
     placed = np.zeros(CLIP_SAMPLES, np.float32)
@@ -172,16 +182,24 @@ def write_wav(path: Path, samples: NDArray[np.int16], sample_rate: int = SAMPLE_
         sound.writeframes(samples.astype("<i2").tobytes())
 
 
-def plan(words: Sequence[str], unknown: Sequence[str], per_word: int, seed: int) -> tuple[list[Clip], set[str]]:
-    """Choose voices for every word.
-
-    Each of `words` gets per_word clips, each of `unknown` 4 to 6. Returns the clips and the speaker ids held out for
-    validation: all voices of about 15 % of the variants.
-    """
-    rng = np.random.default_rng(seed)
+def espeak(rng: np.random.Generator) -> tuple[list[Voice], set[str]]:
+    """All of espeak-ng's voices, and the speaker ids held out for validation: all voices of 15 % of the variants."""
     voices = [Voice(accent, variant) for variant in VARIANTS for accent in ACCENTS]
     out = {str(v) for v in rng.choice(VARIANTS, round(HELD_OUT * len(VARIANTS)), replace=False)}
-    held = {voice.speaker for voice in voices if voice.variant in out}
+    return voices, {voice.speaker for voice in voices if voice.variant in out}
+
+
+def plan(
+    words: Sequence[str], unknown: Sequence[str], per_word: int, seed: int, kokoro: Sequence[Path] | None = None
+) -> tuple[list[Clip], set[str]]:
+    """Choose voices for every word, of espeak-ng, or of the files `kokoro` (model, voices).
+
+    Each of `words` gets per_word clips, each of `unknown` 4 to 6. Returns the clips and the speaker ids held out for
+    validation.
+    """
+    rng = np.random.default_rng(seed)
+    voices: Sequence[Voice | Mix]
+    voices, held = mixes(kokoro[0], kokoro[1], max(per_word, 40), rng) if kokoro else espeak(rng)
     clips: list[Clip] = []
     for word in dict.fromkeys([*words, *unknown]):
         count = per_word if word in words else int(rng.integers(4, 7))
@@ -191,29 +209,54 @@ def plan(words: Sequence[str], unknown: Sequence[str], per_word: int, seed: int)
     return clips, held
 
 
+def make(clips: list[Clip], dest: Path, judge: kwsrt.Model | None, threads: int) -> list[Clip]:
+    """Write the clips below `dest`, without those in which `judge` does not hear its word; the clips written."""
+    kept = []
+    dest.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(threads) as pool:
+        sounds = progress(pool.map(make_clip, clips), "clip", len(clips))
+        for clip, samples in zip(clips, sounds, strict=True):
+            if judge is None or clip.word not in judge.labels or sure(judge, samples, clip.word):
+                (dest / clip.word).mkdir(parents=True, exist_ok=True)
+                write_wav(dest / clip.path, samples)
+                kept.append(clip)
+    return kept
+
+
+def sure(judge: kwsrt.Model, samples: NDArray[np.int16], word: str) -> bool:
+    """Whether a model hears the word in a clip."""
+    return judge.predict(samples, sample_rate=SAMPLE_RATE)[word] >= SURE
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line; returns the exit code (2: espeak-ng is missing, or DEST holds files already)."""
+    """Command line; returns the exit code (2: what makes the voices is missing, or DEST holds files already)."""
     parser = argparse.ArgumentParser(prog="python -m tools.train.voices", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("dest", type=Path, metavar="DEST", help="folder to make; must not hold files yet")
     parser.add_argument("--words", nargs="+", default=KEYWORDS, help="keywords (default: the ten of Speech Commands)")
     parser.add_argument("--unknown", nargs="*", default=OTHER_WORDS, help="other words, 4 to 6 clips each")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--per-word", type=int, default=140, metavar="N", help="clips of each keyword (default 140)")
+    parser.add_argument("--kokoro", nargs=2, type=Path, metavar=("MODEL.onnx", "VOICES.npz"),
+                        help="say them with Kokoro's voices: the two files of the library kokoro-onnx")  # fmt: skip
+    parser.add_argument("--judge", metavar="MODEL.kws",
+                        help=f"leave out clips of this model's words to which it gives less than {SURE}")  # fmt: skip
     args = parser.parse_args(argv)
-    if shutil.which("espeak-ng") is None:
+    if args.kokoro is None and shutil.which("espeak-ng") is None:
         print("error: espeak-ng is not installed (Debian: apt-get install espeak-ng)", file=sys.stderr)
         return 2
     if args.dest.exists() and (not args.dest.is_dir() or any(args.dest.iterdir())):
         print(f"error: {args.dest} is there already and not empty", file=sys.stderr)
         return 2
-    clips, held = plan(args.words, args.unknown, args.per_word, args.seed)
-    for clip in clips:
-        (args.dest / clip.word).mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(2) as pool:
-        sounds = progress(pool.map(make_clip, clips), "clip", len(clips))
-        for clip, samples in zip(clips, sounds, strict=True):
-            write_wav(args.dest / clip.path, samples)
-    listed = sorted(clip.path for clip in clips if clip.voice.speaker in held)
+    try:
+        judge = kwsrt.load(args.judge) if args.judge else None
+        clips, held = plan(args.words, args.unknown, args.per_word, args.seed, args.kokoro)
+        kept = make(clips, args.dest, judge, 1 if args.kokoro else 2)
+    except (ImportError, OSError, RuntimeError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if len(kept) < len(clips):
+        print(f"{len(clips) - len(kept)} of {len(clips)} clips left out: not what they were to say")
+    listed = sorted(clip.path for clip in kept if clip.voice.speaker in held)
     files.write(args.dest / "validation_list.txt", "".join(f"{path}\n" for path in listed))
     files.write(args.dest / "testing_list.txt", "")
     return 0
