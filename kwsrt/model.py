@@ -118,7 +118,7 @@ class Model:
         results = [dict(zip(self.labels, row, strict=True)) for row in self.network.run(features, thin).tolist()]
         return results if is_batch else results[0]
 
-    def _features(self, clip: ArrayLike, sample_rate: float, channel: int | None = None) -> NDArray[np.int8]:
+    def _features(self, clip: ArrayLike, sample_rate: float, channel: int | None) -> NDArray[np.int8]:
         samples: NDArray[Any] = audio_module.prepare(clip, sample_rate, self.sample_rate, channel)
         if len(samples) > 1.5 * self.window:
             raise AudioError(f"the clip has {len(samples) / self.sample_rate:.2f} s, predict takes at most "
@@ -223,9 +223,9 @@ def detect(audio: ArrayLike | str | os.PathLike[str] | BinaryIO | Iterable[Array
     """Hear keywords in audio of any length.
 
     Half a second of silence is put before the audio, and a window of it after (see Stream.finish), so that words at
-    its edges are heard. Chunking does not matter: an array and the same samples as an iterable of chunks give the same
-    detections, to the last bit. Recordings are read in blocks, once and front to back: their length takes no memory,
-    and detections come while they are read.
+    its edges are heard. Chunking does not matter: an array and the same samples as an iterable of chunks give the
+    same detections, to the last bit. Recordings are read in blocks, once and front to back: their length takes no
+    memory, and detections come while they are read.
 
     Parameters
     ----------

@@ -27,6 +27,8 @@ from kwsrt.workers import shared
 
 # A detection belongs to a word if it fires between the word's start and so many seconds after its end.
 LATEST = 1.0
+# Seconds of a recording that are heard at once: the scores of few pieces take less memory than those of many.
+LEAST = 20
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.993, 0.996)
 
 
@@ -147,9 +149,21 @@ def _pieces(job: Job, model: Model) -> Iterator[Samples]:
     return audio.pieces(job.path, model.sample_rate, job.channel)
 
 
+def _gathered(pieces: Iterable[Samples], least: int) -> Iterator[Samples]:
+    """The same samples in pieces of at least so many, but for the last."""
+    some: list[Samples] = []
+    for piece in pieces:
+        some.append(piece)
+        if sum(map(len, some)) >= least:
+            yield np.concatenate(some)  # type: ignore[misc]
+            some = []
+    if some:
+        yield np.concatenate(some)  # type: ignore[misc]
+
+
 def _alone(job: Job, model: Model) -> Take:
     stream, scores, length = model.stream(thin=job.thin, gate=job.gate), [], 0
-    for piece in _pieces(job, model):
+    for piece in _gathered(_pieces(job, model), LEAST * model.sample_rate):
         scores.append(stream.push(piece))
         length += len(piece)
     return Take(str(job.path), length / model.sample_rate, tuple(scores))
@@ -167,7 +181,8 @@ def _with_words(job: Job, model: Model) -> Take:
         placed: list[Placed] = []
         random = np.random.default_rng(length)
         words = _words(job.clips, model, random)
-        for piece in mixed_in(_pieces(job, model), length, words, model.sample_rate, job.snr, random, placed):
+        spoken = mixed_in(_pieces(job, model), length, words, model.sample_rate, job.snr, random, placed)
+        for piece in _gathered(spoken, LEAST * model.sample_rate):
             peak = max(peak, float(np.abs(piece).max()))
             if peak == used:
                 scores.append(stream.push(piece / used))
