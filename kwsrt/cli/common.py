@@ -64,9 +64,15 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
 
 def add_channel_option(parser: argparse.ArgumentParser) -> None:
     """--channel: of recordings."""
-    parser.add_argument("--channel", type=int, metavar="N",
+    parser.add_argument("--channel", type=_channel, metavar="N",
                         help="the channel to hear of recordings that have several, 0 is the first (default: the mean "
                              "of all)")
+
+
+def _channel(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"expected the number of a channel, 0 for the first, not {text!r}")
+    return int(text)
 
 
 def detector_options(arguments: argparse.Namespace) -> dict[str, Any]:
