@@ -56,9 +56,10 @@ def python_m_kwsrt(redirection, *arguments):
 
 # --- standard streams ----------------------------------------------------------------------------------------------
 
+@pytest.mark.parametrize("buffered", [True, False])
 @pytest.mark.parametrize("arguments", [["info"], ["info", "--json"], ["--help"], ["--version"], ["bench", "--help"]])
-def test_output_on_a_full_disk(said, monkeypatch, tiny_model_path, arguments):
-    with open("/dev/full", "w") as full:
+def test_output_on_a_full_disk(said, monkeypatch, tiny_model_path, arguments, buffered):
+    with open("/dev/full", "wb", buffering=0) as device, io.TextIOWrapper(device, write_through=not buffered) as full:
         monkeypatch.setattr(sys, "stdout", full)
         code, err = said(*arguments, *([tiny_model_path] if arguments[0] == "info" else []))
     assert (code, err) == (2, ["kwsrt: error: standard output: No space left on device"])

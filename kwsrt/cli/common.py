@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from kwsrt.cli.output import described, report
+from kwsrt.cli.output import described, report, say
 from kwsrt.decision import Detection
 from kwsrt.errors import OptionError
 from kwsrt.model import DEFAULT_MODEL
@@ -27,6 +27,10 @@ class Parser(argparse.ArgumentParser):
         """Report wrong usage and exit with code 2."""
         report(f"{message}; see {self.prog} --help")
         sys.exit(2)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # For --help and --version. argparse itself would be silent about an output that fails.
+        say(*message.rstrip("\n").split("\n"))
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
