@@ -16,7 +16,7 @@ import pytest
 from scipy.io import wavfile
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["README.md", "tools/train/README.md", "tools/bench/README.md", *(
+PAGES = ["README.md", "CONTRIBUTING.md", "tools/train/README.md", "tools/bench/README.md", *(
     str(path.relative_to(ROOT)) for path in sorted((ROOT / "models").glob("*.md")))]
 #: files whose docstring, help text or comments show commands
 SOURCES = [str(path.relative_to(ROOT)) for folder in ("tools", "kwsrt/cli") for suffix in ("py", "toml")
@@ -116,7 +116,7 @@ def test_every_command_of_a_document_answers_help():
     commands = shown()
     asked = [[program, *filter(None, [command]), "--help"] for program, command in commands]
     done = subprocess.run([sys.executable, "-c", RUNNER], cwd=ROOT, input="\n".join(map(json.dumps, asked)),
-                          capture_output=True, text=True, timeout=120, check=True)
+                          capture_output=True, text=True, timeout=400, check=True)
     wrong = []
     for ((program, command), options), line in zip(commands.items(), done.stdout.splitlines(), strict=True):
         code, said = json.loads(line)

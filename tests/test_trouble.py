@@ -86,6 +86,17 @@ def test_streams_that_are_closed_when_the_program_starts(tiny_model_path, tmp_pa
     assert (code, out.count(b"\n"), err) == (0, 1, [])
 
 
+def test_a_warning_is_told_once(capsys, tiny_model_path, tmp_path):
+    """A word that is mixed in is read more than once."""
+    sound = np.random.default_rng(0).normal(0, 3000, RATE).astype(np.int16)
+    (tmp_path / "words" / "yes").mkdir(parents=True)
+    wavfile.write(tmp_path / "words" / "yes" / "a.wav", RATE, np.stack([sound, -sound], 1))
+    wavfile.write(tmp_path / "long.wav", RATE, np.tile(sound // 10, 8))
+    command = ["simulate", str(tmp_path / "long.wav"), "--words", str(tmp_path / "words"), "--processes", "1"]
+    assert main([*command, "--model", str(tiny_model_path)]) == 0
+    assert capsys.readouterr().err.count("cancel each other") == 1
+
+
 def test_errors_that_nobody_can_read(monkeypatch, capsys):
     with open("/dev/full", "w") as full:
         monkeypatch.setattr(sys, "stderr", full)
