@@ -240,9 +240,9 @@ class Mixer:
                 or self._mean * CANCELLED > self._channels:
             return
         self._judged = True
-        under = f"{10 * math.log10(self._channels / self._mean):.0f} dB" if self._mean else "all that there is"
-        warnings.warn(f"{self._name}the channels cancel each other, their mean is {under} under them: choose one, "
-                      "such as channel=0 (--channel 0)", AudioWarning, stacklevel=2)
+        lost = f"is {10 * math.log10(self._channels / self._mean):.0f} dB below them" if self._mean else "is silent"
+        warnings.warn(f"{self._name}the channels cancel each other, their mean {lost}: choose one, such as channel=0 "
+                      "(--channel 0)", AudioWarning, stacklevel=2)
 
 
 def check_channel(channel: Any, count: int | None = None) -> int | None:
@@ -254,7 +254,7 @@ def check_channel(channel: Any, count: int | None = None) -> int | None:
     except TypeError:
         number = -1
     if number < 0:
-        raise AudioError(f"channel is {shown(channel)}: expected a number, 0 for the first, or None for the mean")
+        raise AudioError(f"channel is {shown(channel)}: expected the number of a channel, 0 for the first")
     if count is not None and number >= count:
         raise AudioError(f"channel is {number}: there {f'are {count}, 0 to {count - 1}' if count > 1 else 'is one, 0'}")
     return number
@@ -279,8 +279,8 @@ def _joined(parts: list[Samples], channels: int) -> Samples:
 def check_rate(sample_rate: float) -> None:
     """Raise AudioError unless `sample_rate` is a number of hertz from 1,000 to 1,000,000."""
     if isinstance(sample_rate, bool) or not isinstance(sample_rate, (int, float, np.integer, np.floating)) \
-            or not math.isfinite(sample_rate) or not 1000 <= sample_rate <= 1_000_000:
-        raise AudioError(f"sample rate {sample_rate!r}: expected hertz, 1000 to 1000000, e.g. 16000")
+            or not 1000 <= sample_rate <= 1_000_000:
+        raise AudioError(f"sample rate {shown(sample_rate)}: expected hertz, 1000 to 1000000, e.g. 16000")
 
 
 def as_float(samples: Samples) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ from typing import NoReturn
 import numpy as np
 
 from kwsrt.arguments import number, shown, whole
-from kwsrt.errors import OptionError, no_copy
+from kwsrt.errors import OptionError, no_copy, not_free
 from kwsrt.scores import Scores
 from kwsrt.trigger import Trigger
 
@@ -65,6 +65,8 @@ class Detector:
         methods : another thread is in a push. It cannot be copied either: make a new one.
     """
 
+    _made: Trigger | None = None  # None until __init__ has run
+
     def __init__(self, labels: Sequence[str], *, threshold: float | Mapping[str, float] = 0.8, smoothing: int = 5,
                  patience: int = 3, refractory: float = 0.5, debounce: float = 0.0) -> None:
         self._labels = _strings(labels)
@@ -77,13 +79,19 @@ class Detector:
             raise OptionError(f"threshold for {', '.join(map(str, unknown))}: the keywords of this model are "
                               f"{', '.join(keywords)}")
         each = np.array([limits.get(label, np.inf) for label in self._labels], np.float64)
-        self._trigger = Trigger(
+        self._made = Trigger(
             each, whole(smoothing, "smoothing", 1, MOST_DECISIONS), whole(patience, "patience", 1, MOST_DECISIONS),
             number(refractory, "refractory", 0, what="seconds, 0 or more"),
             number(debounce, "debounce", 0, what="seconds, 0 or more"))
 
     def __reduce__(self) -> NoReturn:
         raise no_copy(self, "make a new one, with Model.detector()")
+
+    @property
+    def _trigger(self) -> Trigger:
+        if self._made is None:
+            raise not_free(self, in_use=False)
+        return self._made
 
     def reset(self) -> None:
         """Forget all scores and detections; the next scores may be of any stream."""

@@ -37,8 +37,6 @@ cdef void *allocate(size_t size) except NULL:
 def as_array(samples):
     """Samples as an array, of which nothing else is checked; memory that is bytes holds little-endian int16.
 
-    Such memory is bytes, bytearray, a memoryview or array.array of bytes, or a buffer of cffi, but no NumPy array.
-
     Bytes may come as bytes, bytearray, memoryview, an array.array, mmap or cffi buffer of bytes, or whatever else has
     Python's buffer interface; but an array of NumPy's is never taken for bytes.
 
@@ -57,9 +55,12 @@ def as_array(samples):
             raise AudioError(f"samples are {view.nbytes} bytes, which is no whole number of 16-bit samples")
         return np.frombuffer(view if view.c_contiguous else view.tobytes(), "<i2").astype(np.int16, copy=False)
     try:
-        return np.asarray(samples)
+        array = np.asarray(samples)
+        if array.ndim:
+            return array
     except Exception as error:  # lists of unequal lengths, and what the array interface of a foreign object raises
         raise AudioError(f"samples are {shown(samples)}: no array can be made of them ({error})") from None
+    raise AudioError(f"expected samples, got {shown(samples)}")
 
 
 def check_samples(samples):

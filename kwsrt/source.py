@@ -11,6 +11,9 @@ MARKS: tuple[tuple[str, int, bytes], ...] = (
     ("WAV", 0, b"RIFF"), ("WAV", 0, b"RIFX"), ("WAV", 0, b"RF64"), ("WAV", 0, b"BW64"),
     ("FLAC", 0, b"fLaC"), ("Ogg", 0, b"OggS"), ("AIFF", 8, b"AIFF"), ("AIFF", 8, b"AIFC"), ("AU", 0, b".snd"),
     ("AU", 0, b"dns."), ("CAF", 0, b"caff"), ("W64", 0, b"riff\x2e\x91\xcf\x11"), ("IFF", 8, b"8SVX"),
+    ("IFF", 8, b"16SV"), ("PAF", 0, b" paf"), ("PAF", 0, b"fap "), ("AVR", 0, b"2BIT"),
+    ("XI", 0, b"Extended Instrument"), ("MAT", 0, b"MATLAB 5.0 MAT-file"), ("IRCAM", 0, b"\x64\xa3\x01\x00"),
+    ("IRCAM", 0, b"\x64\xa3\x02\x00"), ("IRCAM", 0, b"\x64\xa3\x03\x00"), ("IRCAM", 0, b"\x00\x01\xa3\x64"),
     ("VOC", 0, b"Creative Voice"), ("NIST", 0, b"NIST_1A"), ("PVF", 0, b"PVF1"),
     ("ID3", 0, b"ID3\x02"), ("ID3", 0, b"ID3\x03"), ("ID3", 0, b"ID3\x04"),
 )
@@ -153,7 +156,7 @@ def skip_id3(source: Source) -> None:
 
 def recognised(source: Source) -> str | None:
     """The name of the format that a source begins with; None for one that is not known, such as raw samples."""
-    start = source.peek(16)
+    start = source.peek(20)
     name = _marked(start, MARKS) or _marked(start, FOREIGN)
     if name is None and len(start) > 3 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0:
         name = _mpeg(source.peek(LOOK_AHEAD))

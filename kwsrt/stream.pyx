@@ -115,7 +115,7 @@ cdef class Stream:
     cdef _set_gate(self, gate, silence):
         if gate is None:
             return
-        self._state.gate = number(gate, "gate", what="dB below a full-scale sine, such as -70, or None")
+        self._state.gate = number(gate, "gate", what="dB below a full-scale sine, such as -70")
         if silence is None:
             raise OptionError(f"gate is {shown(gate)}: a gate needs a model with the label _silence_")
         self._state.silence = whole(silence, "silence", 0, self._network.classes - 1)

@@ -144,7 +144,8 @@ def test_resampling_removes_what_the_new_rate_cannot_hold():
 
 @pytest.mark.parametrize(("samples", "said"), [
     (np.zeros(0, np.int16), "empty"), (np.zeros((0, 2), np.float32), "empty"), ([], "empty"),
-    (np.zeros((2, 3, 4), np.int16), "shape"), (np.float32(1), "shape"), (np.zeros((2, 16000), np.int16), "transpose"),
+    (np.zeros((2, 3, 4), np.int16), "shape"), (np.float32(1), "expected samples, got"),
+    (np.zeros((2, 16000), np.int16), "transpose"),
     (np.zeros(9, np.uint8), "uint8"), (np.zeros(9, np.int32), "int32"), (np.zeros(9, np.float16), "float16"),
     (np.zeros(9, bool), "bool"), (np.zeros(9, complex), "complex"), (np.array(["a"]), "<U1"), ([1, 2, 3], "int64"),
     (np.array([0, np.nan], np.float32), "NaN"), (np.array([[0, 0], [np.inf, 0]]), "NaN or infinite"),
@@ -156,7 +157,8 @@ def test_unusable_samples_are_refused(samples, said):
         audio.prepare(samples, 44100, RATE)
 
 
-@pytest.mark.parametrize("rate", [0, -16000, 999, 1_000_001, float("nan"), float("inf"), "16000", None, True, 16 + 1j])
+@pytest.mark.parametrize("rate", [0, -16000, 999, 1_000_001, float("nan"), float("inf"), "16000", None, True, 16 + 1j,
+                                  10**400, "9" * 5000])
 def test_unusable_rates_are_refused(rate):
     with pytest.raises(AudioError, match="sample rate"):
         audio.prepare(sine(440), rate, RATE)

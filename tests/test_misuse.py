@@ -263,6 +263,15 @@ def test_objects_that_were_never_made_raise():
     assert int(done.stdout) > 100
 
 
+def test_a_detector_that_was_never_made():
+    scores = MODEL.stream().push(SAMPLES)
+    forgets = type("Forgets", (Detector,), {"__init__": lambda self: None})
+    for new in (forgets, lambda: Detector.__new__(Detector)):
+        for use in (lambda one: one.push(scores), lambda one: one.timed(scores), lambda one: one.reset()):
+            with pytest.raises(UseError, match="never made"):
+                use(new())
+
+
 def test_a_subclass_may_have_arguments_of_its_own():
     class Mine(Stream):
         def __init__(self, model):
@@ -476,8 +485,8 @@ class Broken:
     (RAW[:-1], "samples are 15999 bytes, which is no whole number of 16-bit samples"),
     (array.array("B", b"abc"), "3 bytes"), (array.array("i", [1, 2]), "int32"), (array.array("q", [1]), "int64"),
     (memoryview(b"1234").cast("?"), "bool"), ([[1.0], [1.0, 2.0]], "no array can be made"),
-    (released(), "released|shape"), (Broken(), "no array today"), (object(), "shape"), ("text", "shape"),
-    ({1, 2}, "shape")])
+    (released(), "released|shape"), (Broken(), "no array today"), (object(), "got <object"),
+    ("text", "expected samples, got 'text'"), ({1, 2}, r"got \{1, 2\}"), (None, "got None"), (5, "got 5")])
 def test_what_holds_no_samples(samples, said):
     for use in (MODEL.stream().push, MODEL.frontend.features, OnlineFrontEnd(MODEL.frontend).accept):
         with pytest.raises(kwsrt.AudioError, match=said):

@@ -195,7 +195,9 @@ def standard_input(monkeypatch, data, sizes=(2, 1, 7, 5000)):
 
 @pytest.mark.parametrize(("kind", "encoding"), [
     ("RF64", "PCM_16"), ("AIFF", "PCM_16"), ("AU", "PCM_16"), ("CAF", "PCM_16"), ("W64", "PCM_16"), ("FLAC", "PCM_16"),
-    ("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("WAV", "ULAW"), ("WAV", "IMA_ADPCM"), ("WAV", "PCM_24")])
+    ("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("WAV", "ULAW"), ("WAV", "IMA_ADPCM"), ("WAV", "PCM_24"),
+    ("SVX", "PCM_16"), ("PAF", "PCM_16"), ("AVR", "PCM_16"), ("IRCAM", "PCM_16"), ("MAT5", "PCM_16"), ("VOC", "PCM_16"),
+    ("NIST", "PCM_16"), ("PVF", "PCM_16")])
 def test_standard_input_takes_any_audio(capsys, monkeypatch, tmp_path, tiny_model_path, recording, kind, encoding):
     soundfile = pytest.importorskip("soundfile", reason="soundfile is not installed")
     path = tmp_path / "a.bin"
@@ -213,7 +215,7 @@ def test_standard_input_takes_any_audio(capsys, monkeypatch, tmp_path, tiny_mode
         assert main(["detect", "-", *command]) == 2
         out, err = capsys.readouterr()
         assert (out, err.count("\n")) == ("", 1)
-        assert {"OGG": "Ogg", "WAV": "WAV with "}.get(kind, kind) in err
+        assert {"OGG": "Ogg", "WAV": "WAV with ", "SVX": "IFF", "MAT5": "MAT"}.get(kind, kind) in err
 
 
 @pytest.mark.parametrize(("data", "said"), [
@@ -290,6 +292,12 @@ def test_commands_take_a_channel_and_show_warnings(capsys, tmp_path, tiny_model_
         assert capsys.readouterr().err == ""
         assert main([*command, "--model", str(tiny_model_path), "--json", "--channel", "2"]) == 2
         assert "channel is 2: there are 2, 0 to 1" in capsys.readouterr().err
+        for wrong in ("-1", "left", "1.0", "9" * 5000):
+            with pytest.raises(SystemExit, match="2"):
+                main([*command, "--channel", wrong])
+            err = capsys.readouterr().err
+            assert err.startswith("kwsrt: error: argument --channel: expected the number of a channel")
+            assert err.count("\n") == 1
 
 
 # --- memory --------------------------------------------------------------------------------------------------------

@@ -56,9 +56,10 @@ def python_m_kwsrt(redirection, *arguments):
 
 # --- standard streams ----------------------------------------------------------------------------------------------
 
+@pytest.mark.parametrize("buffered", [True, False])
 @pytest.mark.parametrize("arguments", [["info"], ["info", "--json"], ["--help"], ["--version"], ["bench", "--help"]])
-def test_output_on_a_full_disk(said, monkeypatch, tiny_model_path, arguments):
-    with open("/dev/full", "w") as full:
+def test_output_on_a_full_disk(said, monkeypatch, tiny_model_path, arguments, buffered):
+    with open("/dev/full", "wb", buffering=0) as device, io.TextIOWrapper(device, write_through=not buffered) as full:
         monkeypatch.setattr(sys, "stdout", full)
         code, err = said(*arguments, *([tiny_model_path] if arguments[0] == "info" else []))
     assert (code, err) == (2, ["kwsrt: error: standard output: No space left on device"])
@@ -83,6 +84,17 @@ def test_streams_that_are_closed_when_the_program_starts(tiny_model_path, tmp_pa
     assert python_m_kwsrt("<&- 2>&-", "info", "none.kws") == (2, b"", [])
     code, out, err = python_m_kwsrt("<&- 2>&-", "info", tiny_model_path, "--json")
     assert (code, out.count(b"\n"), err) == (0, 1, [])
+
+
+def test_a_warning_is_told_once(capsys, tiny_model_path, tmp_path):
+    """A word that is mixed in is read more than once."""
+    sound = np.random.default_rng(0).normal(0, 3000, RATE).astype(np.int16)
+    (tmp_path / "words" / "yes").mkdir(parents=True)
+    wavfile.write(tmp_path / "words" / "yes" / "a.wav", RATE, np.stack([sound, -sound], 1))
+    wavfile.write(tmp_path / "long.wav", RATE, np.tile(sound // 10, 8))
+    command = ["simulate", str(tmp_path / "long.wav"), "--words", str(tmp_path / "words"), "--processes", "1"]
+    assert main([*command, "--model", str(tiny_model_path)]) == 0
+    assert capsys.readouterr().err.count("cancel each other") == 1
 
 
 def test_errors_that_nobody_can_read(monkeypatch, capsys):

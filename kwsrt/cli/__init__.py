@@ -27,9 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    Exit code: 0, 1 (info --verify found a difference, or simulate and threshold left something out), 2 (an error,
-    reported as one line on standard error), 130 (interrupted), 141 (the reader of the output went away). Wrong usage,
-    --help and --version raise SystemExit.
+    Exit code: 0, 1 (info --verify found a difference, or eval, simulate or threshold left something out), 2 (an
+    error, reported as one line on standard error), 130 (interrupted), 141 (the reader of the output went away). Wrong
+    usage, --help and --version raise SystemExit.
     """
     parser = Parser(prog="kwsrt", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"kwsrt {kwsrt.__version__}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from kwsrt.cli.output import described, report
+from kwsrt.cli.output import described, report, say
 from kwsrt.decision import Detection
 from kwsrt.errors import OptionError
 from kwsrt.model import DEFAULT_MODEL
@@ -27,6 +27,10 @@ class Parser(argparse.ArgumentParser):
         """Report wrong usage and exit with code 2."""
         report(f"{message}; see {self.prog} --help")
         sys.exit(2)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # For --help and --version. argparse itself would be silent about an output that fails.
+        say(*message.rstrip("\n").split("\n"))
 
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
@@ -64,9 +68,15 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
 
 def add_channel_option(parser: argparse.ArgumentParser) -> None:
     """--channel: of recordings."""
-    parser.add_argument("--channel", type=int, metavar="N",
+    parser.add_argument("--channel", type=_channel, metavar="N",
                         help="the channel to hear of recordings that have several, 0 is the first (default: the mean "
                              "of all)")
+
+
+def _channel(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"expected the number of a channel, 0 for the first, not {text!r}")
+    return int(text)
 
 
 def detector_options(arguments: argparse.Namespace) -> dict[str, Any]:

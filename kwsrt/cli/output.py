@@ -95,14 +95,17 @@ def guarded(work: Callable[[], int], program: str = "kwsrt") -> int:
 
 @contextlib.contextmanager
 def warnings_shown(program: str) -> Iterator[None]:
-    """Each AudioWarning is printed as one line on standard error."""
+    """Each AudioWarning is printed as one line on standard error, and the same text only once."""
+    told: set[str] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("always", AudioWarning)
         usual = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
             if issubclass(category, AudioWarning):
-                note(f"warning: {message}", program)
+                if str(message) not in told:
+                    note(f"warning: {message}", program)
+                told.add(str(message))
             else:
                 usual(message, category, *where, **more)
 
