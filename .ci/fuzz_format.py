@@ -3,6 +3,8 @@
 Every file must be refused with ModelFileError or run. Anything else ends the program: another exception with the seed,
 and the file in fuzz_failure.kws; a crash with the process. Run it under .ci/sanitize.sh to see what C does meanwhile.
 """
+import copy
+import json
 import sys
 import time
 import zlib
@@ -21,10 +23,17 @@ SMALL = {"frontend": {"window": 64, "hop": 64, "n_fft": 64, "bins": 8, "fmax": 8
          "width": 8, "hidden": 8, "blocks": 2, "levels": {"full": [0, 1], "half": [1]}}
 
 
+# What a manifest should not hold, at any place of it.
+HOSTILE = (None, True, -1, 0, 1.5, 65536, 10 ** 9, 1 << 63, 1 << 64, 10 ** 400, float("nan"), float("inf"), 1e-320, "",
+           "auto", "..", "/x", "\x1b[2J", "\ud800", "x" * 101, [], {}, [0], [[]], {"": 0}, {"yes": 2}, {"full": [0, 0]})
+
+
 def mutated(data, rng):
     """The file with its manifest, its numbers (under their compression or on it) or its weights changed."""
     text, numbers, weights = taken_apart(data)
-    match int(rng.integers(5)):
+    match int(rng.integers(6)):
+        case 5:
+            text = zlib.compress(replaced(json.loads(zlib.decompress(text)), rng))
         case 0 | 1:
             text = zlib.compress(edited(zlib.decompress(text), rng))
         case 2:
@@ -34,6 +43,30 @@ def mutated(data, rng):
         case _:
             weights = edited(weights, rng)
     return sealed(text, numbers, bytes(-(64 + len(text) + len(numbers)) % 16) + weights)
+
+
+def replaced(manifest, rng):
+    """The manifest's text with a few of its values hostile, nested, or gone."""
+    for _ in range(int(rng.integers(1, 4))):
+        at = manifest
+        while True:
+            places = list(at) if isinstance(at, dict) else list(range(len(at)))
+            if not places:
+                break
+            place = places[int(rng.integers(len(places)))]
+            if isinstance(at[place], (dict, list)) and rng.integers(3):
+                at = at[place]
+                continue
+            match int(rng.integers(8)):
+                case 0:
+                    del at[place]
+                case 1:
+                    for _ in range(int(rng.integers(1, 60))):
+                        at[place] = [at[place]]
+                case _:
+                    at[place] = copy.deepcopy(HOSTILE[int(rng.integers(len(HOSTILE)))])
+            break
+    return json.dumps(manifest).encode()
 
 
 def edited(part, rng):

@@ -1,23 +1,41 @@
-"""Audio in: files, sample rates and channels."""
+"""Audio in: recordings and samples as the front end takes them, one channel at the model's rate."""
 import math
+import operator
+import os
 import warnings
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kwsrt.errors import AudioError
+from kwsrt.arguments import shown
+from kwsrt.errors import AudioError, AudioWarning
 from kwsrt.frontend import as_array, check_samples
+from kwsrt.reading import Recording, Samples, open_recording
 from kwsrt.resample import Resampler, ratio_of
+from kwsrt.wav import MOST_CHANNELS as MOST_IN_FILES
 
+# Of samples that are given as an array, which may lie the wrong way round.
 MOST_CHANNELS = 64
-Samples = NDArray[np.int16] | NDArray[np.float32]
+# The mean of channels has lost what was said where its power is so much smaller than theirs: 20 dB.
+CANCELLED = 100.0
+# Mean power, -80 dB, below which there is nothing to lose; seconds that it takes at least; and seconds after which
+# the channels of a long recording are judged.
+SILENT = 1e-8
+SHORTEST = 0.1
+JUDGED_AFTER = 5
+# Seconds that a recording may be shorter than it says without a warning.
+MISSED = 0.02
 
 
-def read(path: str | Path) -> tuple[Samples, int]:
-    """Samples and sample rate of a recording: WAV by scipy, every other format by soundfile where it is installed.
+def read(given: str | os.PathLike[str] | Any) -> tuple[Samples, int]:
+    """All samples and the sample rate of a recording: WAV, or what soundfile reads where it is installed.
+
+    Parameters
+    ----------
+    given : a path, also of a pipe, or a binary file that is open for reading.
 
     Returns
     -------
@@ -27,59 +45,86 @@ def read(path: str | Path) -> tuple[Samples, int]:
     ------
     AudioError : a file that is missing or not audio, or a format that needs soundfile.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            start = file.read(12)
-    except OSError as error:
-        raise AudioError(f"{path}: cannot read: {error.strerror or error}") from None
-    if start[:4] in (b"RIFF", b"RIFX", b"RF64") and start[8:12] == b"WAVE":
-        return _read_wav(path)
-    try:
-        import soundfile
-    except (ImportError, OSError):
-        raise AudioError(f"{path}: not a WAV file; for FLAC, Ogg, Opus and MP3 run: pip install soundfile") from None
-    try:
-        samples, rate = soundfile.read(path, dtype="float32")
-    except (soundfile.SoundFileError, RuntimeError) as error:
-        raise AudioError(f"{path}: not an audio file that can be read ({error})") from None
-    return samples, int(rate)
+    with open_recording(given) as recording:
+        return _joined(list(recording), recording.channels), recording.rate
 
 
-def _read_wav(path: Path) -> tuple[Samples, int]:
-    from scipy.io import wavfile
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks of other programs are no concern of ours
-            rate, samples = wavfile.read(path)
-    except Exception as error:  # a damaged header raises whatever struct, NumPy or scipy stumbled over
-        raise AudioError(f"{path}: damaged or unsupported WAV file ({error})") from None
-    if samples.dtype == np.uint8:
-        samples = (samples.astype(np.int16) - 128) * 256
-    elif samples.dtype == np.int32:
-        samples = (samples / 2147483648.0).astype(np.float32)
-    elif samples.dtype == np.float64:
-        samples = samples.astype(np.float32)
-    return samples, int(rate)
+def load(given: str | os.PathLike[str] | Any, target_rate: int, channel: int | None = None) -> Samples:
+    """A whole recording as `prepare` returns its samples. See `pieces`, which takes less memory."""
+    return _joined(list(pieces(given, target_rate, channel)), 1)
 
 
-def prepare(samples: ArrayLike, sample_rate: float, target_rate: int) -> Samples:
-    """Samples as the front end takes them: one channel, int16 or float32, at `target_rate`.
-
-    Channels are averaged; other rates are resampled with scipy's polyphase filter. Mono audio at the target rate is
-    handed on as it is: only then are scores the same bits on every machine.
+def pieces(given: Recording | str | os.PathLike[str] | Any, target_rate: int,
+           channel: int | None = None) -> Iterator[Samples]:
+    """A recording as `prepare` returns its samples, in pieces, while it is read.
 
     Parameters
     ----------
-    samples : (n,) or (n, channels), int16, or float32 within [-1, 1]. sample_rate, target_rate : Hz.
+    given : a path, also of a pipe, a binary file that is open for reading, or a Recording, which is closed at the end.
+    target_rate : Hz. channel : see prepare.
 
     Raises
     ------
-    AudioError : another dtype or shape, no samples, NaN or infinite samples, a sample rate outside 1 kHz to 1 MHz.
+    AudioError : at the call, what cannot be opened, and a channel or a sample rate that cannot be; later, what is
+        damaged, and samples that cannot be used.
+
+    Warns
+    -----
+    AudioWarning : at the end, a recording that is shorter than its header says; and as prepare.
+    """
+    recording = given if isinstance(given, Recording) else open_recording(given)
+    try:
+        with _named(recording.name):
+            check_rate(recording.rate)
+            check_channel(channel, recording.channels)
+    except AudioError:
+        recording.close()
+        raise
+
+    def each() -> Iterator[Samples]:
+        with recording, _named(recording.name):
+            empty = True
+            mixer = Mixer(recording.rate, channel, MOST_IN_FILES, f"{recording.name}: ")
+            for piece in _prepared(recording, mixer, recording.rate, target_rate):
+                empty = False
+                if len(piece):
+                    yield piece
+            if empty:
+                raise AudioError("the audio is empty")
+            _tell_if_cut(recording, mixer.frames)
+
+    return each()
+
+
+def _tell_if_cut(recording: Recording, frames: int) -> None:
+    promised, rate = recording.frames or 0, recording.rate
+    if promised - frames > MISSED * rate:
+        warnings.warn(f"{recording.name}: cut off: it ends after {frames / rate:.2f} s, its header says "
+                      f"{promised / rate:.2f} s; what is there is used", AudioWarning, stacklevel=2)
+
+
+def prepare(samples: ArrayLike, sample_rate: float, target_rate: int, channel: int | None = None) -> Samples:
+    """Samples as the front end takes them: one channel, int16 or float32, at `target_rate`.
+
+    Channels are averaged, or one of them is taken; other rates are resampled with scipy's polyphase filter. Mono audio
+    at the target rate is handed on as it is: only then are scores the same bits on every machine.
+
+    Parameters
+    ----------
+    samples : (n,) or (n, channels), int16, or float32 within [-1, 1]; or bytes of 16-bit samples.
+    sample_rate, target_rate : Hz. channel : number of the one to take, 0 is the first; None for the mean.
+
+    Raises
+    ------
+    AudioError : another dtype or shape, no samples, no such channel, NaN or infinite samples, a sample rate outside
+        1 kHz to 1 MHz.
+
+    Warns
+    -----
+    AudioWarning : channels that cancel each other: their mean is 20 dB or more under them.
     """
     check_rate(sample_rate)
-    one = mono(samples)
+    one = mono(samples, channel, sample_rate)
     if sample_rate == target_rate:
         return one
     from scipy.signal import resample_poly
@@ -90,41 +135,145 @@ def prepare(samples: ArrayLike, sample_rate: float, target_rate: int) -> Samples
     return result
 
 
-def mono(samples: ArrayLike) -> Samples:
-    """Checked samples with their channels averaged: (n,) int16, or float32.
+def mono(samples: ArrayLike, channel: int | None = None, sample_rate: float = 16000) -> Samples:
+    """Checked samples with their channels averaged, or one of them: (n,) int16, or float32.
 
     Raises
     ------
-    AudioError : as `prepare`.
+    AudioError : as `prepare`. Warns as it does.
     """
-    array = as_array(samples)
-    if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] > MOST_CHANNELS):
-        raise AudioError(f"expected samples of shape (n,) or (n, channels), got {array.shape}"
-                         + (": transpose them?" if array.ndim == 2 else ""))
-    if array.size == 0:
-        raise AudioError("the audio is empty")
-    if array.ndim == 2:
-        checked = check_samples(array.reshape(-1)).reshape(array.shape)
-        array = checked[:, 0] if array.shape[1] == 1 else as_float(checked).mean(axis=1, dtype=np.float32)
-    checked_mono: Samples = check_samples(array)
-    return checked_mono
+    mixer = Mixer(sample_rate, channel)
+    one = mixer.mix(samples)
+    mixer.finish()
+    return one
 
 
-def prepare_chunks(chunks: Iterable[ArrayLike], sample_rate: float, target_rate: int) -> Iterator[Samples]:
-    """Chunks as `prepare` would return the whole, to the last bit where there is one channel; empty ones are left out.
+def prepare_chunks(chunks: Iterable[ArrayLike], sample_rate: float, target_rate: int,
+                   channel: int | None = None) -> Iterator[Samples]:
+    """Chunks as `prepare` would return the whole, to the last bit; empty ones are left out.
 
     Raises
     ------
     AudioError : see prepare; when the chunk comes.
     """
+    return _prepared(chunks, Mixer(sample_rate, channel), sample_rate, target_rate)
+
+
+def _prepared(chunks: Iterable[ArrayLike], mixer: "Mixer", sample_rate: float, target_rate: int) -> Iterator[Samples]:
     resampler = None if sample_rate == target_rate else Resampler(sample_rate, target_rate)
     for chunk in chunks:
         array = as_array(chunk)
         if array.size:
-            one = mono(array)
+            one = mixer.mix(array)
             yield resampler.push(as_float(one)) if resampler else one
-    if resampler:
+    mixer.finish()
+    if resampler and mixer.frames:
         yield resampler.flush()
+
+
+class Mixer:
+    """Channels to one, in chunks of any length: their mean, or one of them.
+
+    Warns once, with an AudioWarning, where the mean is 20 dB or more under the channels: what they have in common is
+    cancelled then, as it is if one of them was wired the wrong way round.
+
+    Parameters
+    ----------
+    sample_rate : Hz. channel : number of the one to take, 0 is the first; None for the mean.
+    most_channels : more are taken for samples that lie the wrong way round. name : what the warning begins with.
+
+    Attributes
+    ----------
+    frames : how many there were.
+
+    Raises
+    ------
+    AudioError : a channel that is no number.
+    """
+
+    def __init__(self, sample_rate: float, channel: int | None = None, most_channels: int = MOST_CHANNELS,
+                 name: str = "") -> None:
+        self.frames, self._name = 0, name
+        self._channel = check_channel(channel, None)
+        self._most, self._rate = most_channels, sample_rate
+        self._mean = self._channels = 0.0  # energy
+        self._judged = False
+
+    def mix(self, samples: ArrayLike) -> Samples:
+        """Checked samples (n,) of a chunk (n,) or (n, channels).
+
+        Raises
+        ------
+        AudioError : as `prepare`.
+        """
+        array = as_array(samples)
+        if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] > self._most):
+            raise AudioError(f"expected samples of shape (n,) or (n, channels), got {array.shape}"
+                             + (": transpose them?" if array.ndim == 2 else ""))
+        if array.size == 0:
+            raise AudioError("the audio is empty")
+        self.frames += len(array)
+        count = 1 if array.ndim == 1 else array.shape[1]
+        check_channel(self._channel, count)
+        if array.ndim == 2 and (count == 1 or self._channel is not None):
+            array = array[:, self._channel or 0]
+        elif array.ndim == 2:
+            every = as_float(check_samples(array.reshape(-1)).reshape(array.shape))
+            array = every.mean(axis=1, dtype=np.float32)
+            self._weigh(array, every)
+        one: Samples = check_samples(array)
+        return one
+
+    def finish(self) -> None:
+        """There are no more chunks."""
+        self._judge()
+
+    def _weigh(self, mean: NDArray[np.float32], channels: NDArray[np.float32]) -> None:
+        if not self._judged:
+            self._mean += float(np.einsum("i,i->", mean, mean))
+            self._channels += float(np.einsum("ij,ij->", channels, channels)) / channels.shape[1]
+            if self.frames >= JUDGED_AFTER * self._rate:
+                self._judge()
+
+    def _judge(self) -> None:
+        if self._judged or self.frames < SHORTEST * self._rate or self._channels <= SILENT * self.frames \
+                or self._mean * CANCELLED > self._channels:
+            return
+        self._judged = True
+        under = f"{10 * math.log10(self._channels / self._mean):.0f} dB" if self._mean else "all that there is"
+        warnings.warn(f"{self._name}the channels cancel each other, their mean is {under} under them: choose one, "
+                      "such as channel=0 (--channel 0)", AudioWarning, stacklevel=2)
+
+
+def check_channel(channel: Any, count: int | None = None) -> int | None:
+    """The number of a channel, of `count` if that is known; None is the mean of all. Raises AudioError."""
+    if channel is None:
+        return None
+    try:
+        number = -1 if isinstance(channel, (bool, np.bool_)) else operator.index(channel)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise AudioError(f"channel is {shown(channel)}: expected a number, 0 for the first, or None for the mean")
+    if count is not None and number >= count:
+        raise AudioError(f"channel is {number}: there {f'are {count}, 0 to {count - 1}' if count > 1 else 'is one, 0'}")
+    return number
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors begin with the recording's name."""
+    try:
+        yield
+    except AudioError as error:
+        said = str(error)
+        raise AudioError(said if said.startswith(name) else f"{name}: {said}") from None
+
+
+def _joined(parts: list[Samples], channels: int) -> Samples:
+    if not parts:
+        return np.zeros(0 if channels == 1 else (0, channels), np.int16)
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]  # type: ignore[return-value]
 
 
 def check_rate(sample_rate: float) -> None:

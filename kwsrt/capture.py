@@ -4,13 +4,14 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kwsrt.arguments import LARGEST_INT, whole
 from kwsrt.audio import as_float, check_rate
-from kwsrt.errors import MicrophoneError
+from kwsrt.errors import MicrophoneError, no_copy
 from kwsrt.resample import Resampler
 
 # Seconds of audio that wait for a reader that has fallen behind, before new audio is dropped.
@@ -57,11 +58,14 @@ class Microphone:
     Raises
     ------
     MicrophoneError : no PortAudio (Debian: apt install libportaudio2), no such device, one that cannot be opened; from
-        the iterator, one that stopped. AudioError : a sample rate outside 1 kHz to 1 MHz.
+        the iterator, one that stopped. AudioError : a sample rate outside 1 kHz to 1 MHz. OptionError : a
+        device that is no number and no text.
     """
 
     def __init__(self, device: int | str | None = None, *, sample_rate: int = 16000, reconnect: bool = False) -> None:
         check_rate(sample_rate)
+        if device is not None and not isinstance(device, str):
+            device = whole(device, "device", -LARGEST_INT, LARGEST_INT)  # sounddevice knows Python's int alone
         self.sample_rate, self.overflows, self.reconnections = sample_rate, 0, 0
         self._device, self._reconnect = device, reconnect
         self._stream: Any = None
@@ -80,7 +84,7 @@ class Microphone:
                 samplerate=self.native_rate, device=self._device, channels=1, dtype="int16",
                 blocksize=round(CHUNK * self.native_rate), callback=self._copy)
             self._stream.start()
-        except (library.PortAudioError, ValueError) as error:
+        except (library.PortAudioError, ValueError, OverflowError) as error:
             self._release()
             raise MicrophoneError(f"cannot open the microphone: {error}") from None
         same = self.native_rate == self.sample_rate
@@ -103,6 +107,9 @@ class Microphone:
         except queue.Full:
             self.overflows += 1
             self._lost += frames
+
+    def __reduce__(self) -> NoReturn:
+        raise no_copy(self, "open it a second time")
 
     @property
     def waiting(self) -> float:

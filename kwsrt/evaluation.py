@@ -26,15 +26,14 @@ class Outcome:
     score: float
 
 
-def hear(model: Model, path: Path, label: str, thin: str) -> Outcome:
-    """The outcome of one clip.
+def hear(model: Model, path: Path, label: str, thin: str, channel: int | None = None) -> Outcome:
+    """The outcome of one clip: the mean of its channels, or one of them.
 
     Raises
     ------
     AudioError : a clip that cannot be used.
     """
-    samples, rate = audio.read(path)
-    scores = model.predict(samples, sample_rate=rate, thin=thin)
+    scores = model.predict(audio.load(path, model.sample_rate, channel), thin=thin)
     heard = max(scores, key=scores.__getitem__)
     return Outcome(speaker_of(path), label, heard, scores[heard])
 

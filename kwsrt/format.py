@@ -19,30 +19,22 @@ Layout, little-endian
 Nothing but the manifest says where a tensor lies: the network's sizes decide names, types, shapes and order, so the
 file can be mapped, its weights be read in place, and it has no table that could disagree with itself.
 
-Manifest
---------
-name, labels: strings. threshold: 0 to 1, from which a detection is reported (0.8 where it is missing). smoothing,
-patience: decisions, 1 to 100, of kwsrt.Detector (5 and 3 where they are missing). frontend: options of
-kwsrt.frontend.FrontEnd. network: family "dfsmn"; frames, bins: input size; conv1, conv2, width, hidden: channels;
-blocks; taps of a memory; planes: 1 or 2 activation planes; levels: thinning levels, name -> indices of the blocks that
-run. Where causal is true, memories look back, convolutions are not padded in time, and the classifier sees `steps`
-steps of four frames: frames is 4 * steps + 9. clear: 0 to 1, the score of all labels together that are no keywords from
-which on thin="auto" runs no deeper level, or {level: score} of the levels that it runs before the first (0.85 for all
-where it is missing). training, accuracy, licence, provenance: what a user should know, in any form.
+The manifest and its check are those of kwsrt.manifest.
 """
 import hashlib
-import json
+import os
+import stat
 import struct
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kwsrt import manifest as manifests
 from kwsrt import numbers
 from kwsrt.errors import ModelFileError
 from kwsrt.layout import TensorSpec, tensor_specs
@@ -52,17 +44,22 @@ VERSION = 2
 HEADER = struct.Struct("<8sIIQII32s")
 ALIGNMENT = 16
 LARGEST_FILE = 1 << 26
-LARGEST_MANIFEST = 1 << 20
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+VERIFICATION_PIECE = 1 << 16
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a file holds: the manifest as a dict, and read-only arrays by name."""
+    """What a file holds: the manifest as a dict, read-only arrays by name, and its bytes, of which copies are made."""
 
     manifest: dict[str, Any]
     tensors: dict[str, NDArray[Any]]
     size: int
     checksum: str
+    data: bytes
+
+    def __reduce__(self) -> tuple[Callable[[bytes], "ModelFile"], tuple[bytes]]:
+        return parse, (self.data,)
 
 
 def _aligned(offset: int) -> int:
@@ -84,14 +81,19 @@ def verification_audio(samples: int) -> NDArray[np.int16]:
 
     Returns int16 (samples,).
     """
-    state, noise = 12345, np.empty(samples, np.int64)
-    for i in range(samples):
-        state = (1664525 * state + 1013904223) & 0xFFFFFFFF
-        noise[i] = (state >> 16) - 32768
-    n = np.arange(samples)
-    loudness = np.array([4, 6, 9, 5, 12, 7])[n // 2500 % 6]
-    square = np.where((n * n // 60000) % 2 == 0, 1500, -1500)
-    result: NDArray[np.int16] = ((noise >> loudness) + square).astype(np.int16)
+    result = np.empty(samples, np.int16)
+    state = np.uint32(12345)
+    # In pieces, since a window may have millions of samples. Products and sums of uint32 are those modulo 2^32.
+    for start in range(0, samples, VERIFICATION_PIECE):
+        n = np.arange(start, min(start + VERIFICATION_PIECE, samples))
+        powers = np.cumprod(np.full(len(n), 1664525, np.uint32), dtype=np.uint32)
+        sums = np.cumsum(np.concatenate([[1], powers[:-1]]), dtype=np.uint32)
+        states = powers * state + sums * np.uint32(1013904223)
+        state = states[-1]
+        noise = (states >> 16).astype(np.int64) - 32768
+        loudness = np.array([4, 6, 9, 5, 12, 7])[n // 2500 % 6]
+        square = np.where((n * n // 60000) % 2 == 0, 1500, -1500)
+        result[n] = (noise >> loudness) + square
     return result
 
 
@@ -100,10 +102,11 @@ def write(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> b
 
     Raises
     ------
-    ModelFileError : an invalid manifest, or a tensor that is missing, left over, or of another type or shape.
+    ModelFileError : an invalid manifest, a tensor that is missing, left over, or of another type or shape, or a larger
+        file than `read` takes.
     """
-    text = json.dumps(manifest, separators=(",", ":"), sort_keys=False).encode()
-    _check_manifest(manifest)
+    manifest = manifests.check(manifest)
+    text = manifests.encode(manifest)
     specs = tensor_specs(manifest["network"], len(manifest["labels"]))
     if {spec.name for spec in specs} != set(tensors):
         raise ModelFileError(f"tensors do not match the network: {sorted({s.name for s in specs} ^ set(tensors))}")
@@ -116,6 +119,8 @@ def write(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> b
     section = numbers.pack([spec for spec in specs if not spec.is_binary], tensors)
     placed = _placed(specs, HEADER.size + len(described) + len(section))
     last, offset = placed[-1]
+    if offset + last.size > LARGEST_FILE:
+        raise ModelFileError(f"the file would take {offset + last.size} bytes, a model has at most {LARGEST_FILE}")
     data = bytearray(offset + last.size)
     data[HEADER.size:HEADER.size + len(described) + len(section)] = described + section
     for spec, offset in placed:
@@ -130,19 +135,39 @@ def read(path: str | Path) -> ModelFile:
 
     Raises
     ------
-    ModelFileError : a file that is missing, unreadable, damaged, truncated, of another format or of a newer version.
+    ModelFileError : a file that is missing, unreadable, no regular file (a pipe, a device), larger than any model,
+        damaged, truncated, of another format or of a newer version.
     """
     path = Path(path)
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise ModelFileError(f"{path}: larger than any kwsrt model; is this the right file?")
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot read the model file: {error.strerror or error}") from None
+    data = read_bytes(path)
     try:
         return parse(data)
     except ModelFileError as error:
         raise ModelFileError(f"{path}: {error}") from None
+
+
+def read_bytes(path: str | Path, most: int = LARGEST_FILE, what: str = "kwsrt model") -> bytes:
+    """What a regular file holds; nothing of a file with more than `most` bytes is read.
+
+    Raises
+    ------
+    ModelFileError : a file that is missing, unreadable, larger, or no regular file.
+    """
+    try:
+        # A pipe that nobody writes to would keep an ordinary open waiting.
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            found = os.fstat(file.fileno())
+            regular, small = stat.S_ISREG(found.st_mode), found.st_size <= most
+            data = file.read(found.st_size) if regular and small else b""
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{path}: cannot read the file: {getattr(error, 'strerror', None) or error}") from None
+    if not regular:
+        raise ModelFileError(f"{path}: cannot read the file: expected a regular file, not a folder, a pipe or a device")
+    if not small:
+        raise ModelFileError(f"{path}: larger than any {what}; is this the right file?")
+    if data.startswith(LFS_POINTER):
+        raise ModelFileError(f"{path}: a pointer of Git LFS, and not the file itself; fetch it with git lfs pull")
+    return data
 
 
 def parse(data: bytes) -> ModelFile:
@@ -162,14 +187,10 @@ def parse(data: bytes) -> ModelFile:
         raise ModelFileError(f"truncated or damaged: {len(data)} bytes, the header says {size}; fetch the file again")
     if hashlib.sha256(data[:32] + bytes(32) + data[64:]).digest() != digest:
         raise ModelFileError("damaged: the checksum does not match; fetch the file again")
-    _require(text_size <= LARGEST_MANIFEST, f"{text_size} bytes long")
+    if text_size > manifests.LARGEST_TEXT:
+        raise ModelFileError(f"invalid manifest: {text_size} bytes long")
     start = HEADER.size + manifest_size
-    text = numbers.inflate(data[HEADER.size:start], text_size)
-    try:
-        manifest = json.loads(text)
-    except (UnicodeDecodeError, ValueError, RecursionError):
-        raise ModelFileError("the manifest is not JSON") from None
-    _check_manifest(manifest)
+    manifest = manifests.decode(numbers.inflate(data[HEADER.size:start], text_size))
     specs = tensor_specs(manifest["network"], len(manifest["labels"]))
     placed = _placed(specs, start + section_size)
     last, offset = placed[-1]
@@ -181,7 +202,7 @@ def parse(data: bytes) -> ModelFile:
     tensors = numbers.unpack([spec for spec in specs if not spec.is_binary], data[start:start + section_size])
     tensors |= {spec.name: np.frombuffer(data, spec.dtype, spec.size, offset).reshape(spec.shape)
                 for spec, offset in placed}
-    return ModelFile(manifest, tensors, size, digest.hex())
+    return ModelFile(manifest, tensors, size, digest.hex(), data)
 
 
 def sections(data: bytes) -> dict[str, int]:
@@ -190,54 +211,3 @@ def sections(data: bytes) -> dict[str, int]:
     return {"header": HEADER.size, "manifest": manifest, "norms, thresholds, slopes, int8 weights": section,
             "1-bit weights": size - HEADER.size - manifest - section}
 
-
-def _require(condition: bool, what: str) -> None:
-    if not condition:
-        raise ModelFileError(f"invalid manifest: {what}")
-
-
-def _is_count(value: object, low: int, high: int, multiple: int = 1) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high and value % multiple == 0
-
-
-def _are_scores(value: object, names: Collection[str]) -> bool:
-    """One number from 0 to 1, or one for each of some of the names."""
-    if isinstance(value, dict):
-        return all(name in names and not isinstance(one, dict) and _are_scores(one, ()) for name, one in value.items())
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
-
-
-def _check_manifest(manifest: Any) -> None:
-    """Bounds of everything that sizes a buffer or names a thing; numbers inside tensors are checked by the layers."""
-    _require(isinstance(manifest, dict), "not an object")
-    labels, network, levels = manifest.get("labels"), manifest.get("network"), None
-    _require(isinstance(manifest.get("name"), str), "name")
-    _require(isinstance(labels, list) and 2 <= len(labels) <= 1000 and all(isinstance(v, str) and v for v in labels)
-             and len(set(labels)) == len(labels), "labels")
-    _require(isinstance(manifest.get("frontend"), dict), "frontend")
-    _require(_are_scores(manifest.get("threshold", 0.8), manifest["labels"]), "threshold")
-    _require(_is_count(manifest.get("smoothing", 5), 1, 100) and _is_count(manifest.get("patience", 3), 1, 100),
-             "smoothing and patience, decisions")
-    _require(isinstance(network, dict) and network.get("family") == "dfsmn",
-             f"network family {network.get('family') if isinstance(network, dict) else network!r}; upgrade kwsrt?")
-    assert isinstance(network, dict)
-    causal = network.get("causal", False)
-    _require(isinstance(causal, bool), "network.causal")
-    if causal:
-        _require(_is_count(network.get("steps"), 2, 256) and network.get("frames") == 4 * network["steps"] + 9,
-                 "network.steps, of four frames each, and nine frames more")
-    for key, low, high, multiple in (("frames", 8, 1024, 1 if causal else 4), ("bins", 8, 256, 4), ("conv1", 4, 256, 4),
-                                     ("conv2", 4, 256, 4), ("width", 4, 1024, 1), ("hidden", 4, 4096, 1),
-                                     ("blocks", 1, 64, 1), ("taps", 1, 31, 1), ("planes", 1, 2, 1)):
-        _require(_is_count(network.get(key), low, high, multiple), f"network.{key} = {network.get(key)!r}")
-    _require(network["taps"] % 2 == 1, "network.taps must be odd")
-    _require(network["frames"] // 4 * network["width"] <= 65536
-             and network["frames"] * network["bins"] * network["conv1"] <= 1 << 22, "network too large")
-    levels = network.get("levels")
-    _require(isinstance(levels, dict) and 1 <= len(levels) <= 8, "network.levels")
-    assert isinstance(levels, dict)
-    for name, indices in levels.items():
-        _require(bool(name) and isinstance(indices, list)
-                 and all(_is_count(i, 0, network["blocks"] - 1) for i in indices)
-                 and all(i < j for i, j in pairwise(indices)), f"network.levels.{name}")
-    _require(_are_scores(manifest.get("clear", 1), levels), "clear")

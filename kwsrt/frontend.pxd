@@ -41,17 +41,15 @@ cdef class FrontEnd:
     cdef void *_tables
 
 
-# One stream's samples. The C functions are reached through these methods, so that only this module links them.
 cdef class OnlineFrontEnd:
     cdef readonly FrontEnd frontend
     cdef kws_online state
+    cdef int32_t _use            # FREE or IN_USE
     cdef void *_buffer
     cdef size_t size             # bytes
 
-    cdef size_t accept_f32(self, const float *samples, size_t n) noexcept nogil
-    cdef size_t accept_s16(self, const int16_t *samples, size_t n) noexcept nogil
-    cdef bint ready(self) noexcept nogil
-    cdef void take_quantized(self, float *frame, int8_t *q) noexcept nogil
+    cdef _frames_of(self, const void *samples, bint s16, size_t n)
 
 
+cdef void *allocate(size_t size) except NULL
 cdef bint open_samples(samples, Py_buffer *opened) except -1

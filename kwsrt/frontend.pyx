@@ -6,12 +6,15 @@
 from cpython.buffer cimport PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdlib cimport free
 
-import operator
+from kwsrt.guard cimport FREE, claim
+
+import functools
 import os
 
 import numpy as np
 
-from kwsrt.errors import AudioError, OptionError
+from kwsrt.arguments import LARGEST_INT, number, shown, whole
+from kwsrt.errors import AudioError, OptionError, no_copy
 
 cdef extern from "<stdlib.h>" nogil:
     void *aligned_alloc(size_t alignment, size_t size)
@@ -21,9 +24,10 @@ cdef float LOUDEST = 8.0
 
 
 ARRAY, INT16, FLOAT32 = np.ndarray, np.dtype(np.int16), np.dtype(np.float32)
+BYTES = ("B", "b", "c")  # formats of a buffer
 
 
-cdef void *_allocate(size_t size) except NULL:
+cdef void *allocate(size_t size) except NULL:
     cdef void *memory = aligned_alloc(64, (size + 63) // 64 * 64)
     if memory == NULL:
         raise MemoryError()
@@ -31,17 +35,31 @@ cdef void *_allocate(size_t size) except NULL:
 
 
 def as_array(samples):
-    """Samples as an array, of which nothing else is checked; bytes are little-endian int16.
+    """Samples as an array, of which nothing else is checked; memory that is bytes holds little-endian int16.
+
+    Such memory is bytes, bytearray, a memoryview or array.array of bytes, or a buffer of cffi, but no NumPy array.
+
+    Bytes may come as bytes, bytearray, memoryview, an array.array, mmap or cffi buffer of bytes, or whatever else has
+    Python's buffer interface; but an array of NumPy's is never taken for bytes.
 
     Raises
     ------
-    AudioError : bytes that end within a sample.
+    AudioError : bytes that end within a sample, or what NumPy makes no array of.
     """
-    if isinstance(samples, (bytes, bytearray)) or (isinstance(samples, memoryview) and samples.format == "B"):
-        if len(samples) % 2:
-            raise AudioError(f"{len(samples)} bytes are no whole number of 16-bit samples")
-        return np.frombuffer(samples, "<i2").astype(np.int16, copy=False)
-    return np.asarray(samples)
+    if isinstance(samples, ARRAY):
+        return np.asarray(samples)
+    try:
+        view = memoryview(samples)
+    except (TypeError, ValueError, BufferError):  # no buffer, or one that was released
+        view = None
+    if view is not None and view.ndim == 1 and view.format.lstrip("@=<>!") in BYTES:
+        if view.nbytes % 2:
+            raise AudioError(f"samples are {view.nbytes} bytes, which is no whole number of 16-bit samples")
+        return np.frombuffer(view if view.c_contiguous else view.tobytes(), "<i2").astype(np.int16, copy=False)
+    try:
+        return np.asarray(samples)
+    except Exception as error:  # lists of unequal lengths, and what the array interface of a foreign object raises
+        raise AudioError(f"samples are {shown(samples)}: no array can be made of them ({error})") from None
 
 
 def check_samples(samples):
@@ -49,7 +67,8 @@ def check_samples(samples):
 
     Parameters
     ----------
-    samples : array of shape (n,), int16, or float32 or float64 within [-1, 1]; or bytes of little-endian int16.
+    samples : array of shape (n,), int16, or float32 or float64 within [-1, 1], of any byte order; or bytes of
+        little-endian int16, see as_array.
 
     Raises
     ------
@@ -59,6 +78,8 @@ def check_samples(samples):
     array = samples if type(samples) is ARRAY else as_array(samples)
     if array.ndim != 1:
         raise AudioError(f"expected one-dimensional samples, got shape {array.shape}; mix channels down first")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     if array.dtype == INT16:
         return np.require(array, requirements="CA")
     if array.dtype not in (np.float32, np.float64):
@@ -99,16 +120,6 @@ cdef bint _plain(const Py_buffer *opened):
                        or kws_check_samples(<const float *>opened.buf, <size_t>opened.shape[0], LOUDEST) == KWS_OK)
 
 
-cdef int _whole(value, str name) except? -1:
-    """An option that counts something: an int, not a float that would be cut short."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise OptionError(f"{name} must be a whole number, got {value!r}") from None
-    except OverflowError:
-        raise OptionError(f"{name} = {value} is out of range") from None
-
-
 cdef class FrontEnd:
     """The front end that a model file declares: its options and tables. Immutable and safe to share between threads.
 
@@ -127,23 +138,30 @@ cdef class FrontEnd:
     OptionError : an option is unknown or outside its range, or a mel band is narrower than an FFT bin.
     """
 
-    def __cinit__(self, *, str kind="log-mel", sample_rate=16000, window=1024, hop=480, n_fft=1024, bins=32, n_mfcc=0,
-                  double fmin=20.0, double fmax=7600.0, float floor=1e-7, float offset=-12.0, float step=0.5):
-        if kind not in ("log-mel", "mfcc") or (kind == "mfcc") != (_whole(n_mfcc, "n_mfcc") > 0):
-            raise OptionError(f"front end kind {kind!r} with n_mfcc={n_mfcc}: use 'log-mel' with 0 or 'mfcc' with 1 up")
+    def __cinit__(self, *, kind="log-mel", sample_rate=16000, window=1024, hop=480, n_fft=1024, bins=32, n_mfcc=0,
+                  fmin=20.0, fmax=7600.0, floor=1e-7, offset=-12.0, step=0.5):
         cdef kws_frontend_options options = kws_frontend_options(
-            sample_rate=_whole(sample_rate, "sample_rate"), window=_whole(window, "window"), hop=_whole(hop, "hop"),
-            n_fft=_whole(n_fft, "n_fft"), bins=_whole(bins, "bins"), n_mfcc=_whole(n_mfcc, "n_mfcc"),
-            fmin=fmin, fmax=fmax, floor=floor, offset=offset, step=step)
+            sample_rate=whole(sample_rate, "sample_rate", 1, LARGEST_INT),
+            window=whole(window, "window", 1, LARGEST_INT), hop=whole(hop, "hop", 1, LARGEST_INT),
+            n_fft=whole(n_fft, "n_fft", 1, LARGEST_INT), bins=whole(bins, "bins", 1, LARGEST_INT),
+            n_mfcc=whole(n_mfcc, "n_mfcc", 0, LARGEST_INT),
+            fmin=number(fmin, "fmin"), fmax=number(fmax, "fmax"), floor=number(floor, "floor"),
+            offset=number(offset, "offset"), step=number(step, "step"))
+        if not isinstance(kind, str) or kind not in ("log-mel", "mfcc") or (kind == "mfcc") != (options.n_mfcc > 0):
+            raise OptionError(f"front end kind is {shown(kind)}, n_mfcc is {n_mfcc}: expected 'log-mel' with 0, or "
+                              "'mfcc' with 1 or more")
         if kws_frontend_check(&options) != KWS_OK:
             raise OptionError("front-end options outside their range, or a mel band holds no FFT bin: "
                               f"{sample_rate=} {window=} {hop=} {n_fft=} {bins=} {n_mfcc=} {fmin=} {fmax=} {floor=} "
                               f"{offset=} {step=}")
-        self._tables = _allocate(kws_frontend_buffer_size(&options))
+        self._tables = allocate(kws_frontend_buffer_size(&options))
         kws_frontend_init(&self.plan, &options, os.environ.get("KWSRT_ISA") == "scalar", self._tables)
 
     def __dealloc__(self):
         free(self._tables)
+
+    def __reduce__(self):
+        return functools.partial(type(self), **self.options), ()
 
     @property
     def options(self):
@@ -201,7 +219,10 @@ cdef class FrontEnd:
         ------
         OptionError : another shape, NaN or infinite features.
         """
-        features = np.ascontiguousarray(features, dtype=np.float32)
+        try:
+            features = np.ascontiguousarray(features, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise OptionError(f"features are {shown(features)}: expected numbers ({error})") from None
         if features.ndim != 2 or features.shape[1] != self.plan.width or not np.isfinite(features).all():
             raise OptionError(f"expected finite features of shape (frames, {self.plan.width})")
         cdef const float[:, ::1] frames = features
@@ -222,50 +243,55 @@ cdef class OnlineFrontEnd:
     def __cinit__(self, FrontEnd frontend not None):
         self.frontend = frontend
         self.size = kws_online_buffer_size(&frontend.plan)
-        self._buffer = _allocate(self.size)
+        self._buffer = allocate(self.size)
         kws_online_init(&self.state, &frontend.plan, self._buffer)
+        self._use = FREE
 
     def __dealloc__(self):
         free(self._buffer)
 
+    def __reduce__(self):
+        raise no_copy(self, "make a new one of the same FrontEnd")
+
     def reset(self):
         """Forget all samples, as if the stream began anew."""
+        claim(self, &self._use)
         kws_online_reset(&self.state)
+        self._use = FREE
 
     def accept(self, samples):
         """Take a chunk; the frames that it completed, float32 (frames, width).
 
         Raises
         ------
-        AudioError : see check_samples; the stream is unchanged.
+        AudioError : see check_samples; the stream is unchanged. UseError : another thread is in this method.
         """
         cdef Py_buffer opened
-        cdef bint s16 = open_samples(samples, &opened)
-        cdef size_t done = 0, n = <size_t>opened.shape[0]
+        cdef bint s16 = open_samples(samples, &opened)  # which may run the caller's code, thus before the claim
+        try:
+            claim(self, &self._use)
+            try:
+                return self._frames_of(opened.buf, s16, <size_t>opened.shape[0])
+            finally:
+                self._use = FREE
+        finally:
+            PyBuffer_Release(&opened)
+
+    cdef _frames_of(self, const void *samples, bint s16, size_t n):
         # Every hop completes at most one frame, and the first frame may be nearly there already.
         result = np.empty((n // <size_t>self.frontend.plan.options.hop + 2, self.frontend.plan.width), np.float32)
         cdef float[:, ::1] frames = result
+        cdef float *frame = &frames[0, 0]
+        cdef int32_t width = self.frontend.plan.width
         cdef Py_ssize_t made = 0
-        while done < n:
-            if s16:
-                done += self.accept_s16(<const int16_t *>opened.buf + done, n - done)
-            else:
-                done += self.accept_f32(<const float *>opened.buf + done, n - done)
-            if self.ready():
-                kws_online_take(&self.state, &frames[made, 0])
-                made += 1
-        PyBuffer_Release(&opened)
+        cdef size_t done = 0
+        with nogil:
+            while done < n:
+                if s16:
+                    done += kws_online_accept_s16(&self.state, <const int16_t *>samples + done, n - done)
+                else:
+                    done += kws_online_accept_f32(&self.state, <const float *>samples + done, n - done)
+                if kws_online_ready(&self.state):
+                    kws_online_take(&self.state, frame + made * width)
+                    made += 1
         return result[:made]
-
-    cdef size_t accept_f32(self, const float *samples, size_t n) noexcept nogil:
-        return kws_online_accept_f32(&self.state, samples, n)
-
-    cdef size_t accept_s16(self, const int16_t *samples, size_t n) noexcept nogil:
-        return kws_online_accept_s16(&self.state, samples, n)
-
-    cdef bint ready(self) noexcept nogil:
-        return kws_online_ready(&self.state) != 0
-
-    cdef void take_quantized(self, float *frame, int8_t *q) noexcept nogil:
-        kws_online_take(&self.state, frame)
-        kws_frontend_quantize(&self.frontend.plan, frame, q)

@@ -61,7 +61,6 @@ cdef extern from "kernels/kernels.h" nogil:
         void (*dense)(const int8_t *weights, const int8_t *q, int32_t inputs, int32_t outputs,
                       int32_t *sums) noexcept nogil
 
-    void kws_gather_patches(const kws_patches *args, const uint8_t *image, uint8_t *patches)
     int32_t kws_weight_bytes(int32_t inputs)
     int32_t kws_code_bytes(int32_t inputs)
     int32_t kws_padded_outputs(int32_t outputs)
@@ -69,101 +68,98 @@ cdef extern from "kernels/kernels.h" nogil:
     const char *kws_isa_name(int32_t index)
 
 
-# Working memory of a layer, owned by the caller; each array is as large as the layer's *_scratch function says.
-cdef struct Scratch:
-    int8_t *q
-    uint8_t *codes
-    int16_t *sums
+cdef extern from "layers/layers.h" nogil:
+    ctypedef struct kws_scratch:
+        int8_t *q
+        uint8_t *codes
+        int16_t *sums
 
-# Elements of each array of a Scratch.
-cdef struct ScratchSize:
-    int32_t q, codes, sums
+    ctypedef struct kws_scratch_size:
+        int32_t q, codes, sums
 
-cdef struct LinearLayer:
-    kws_bgemm_args product
-    kws_quantizer quantizer
-    kws_epilogue epilogue
+    ctypedef struct kws_linear:
+        kws_bgemm_args product
+        kws_quantizer quantizer
+        kws_epilogue epilogue
 
-cdef struct ConvLayer:
-    LinearLayer linear           # inputs: kernel * kernel * channels
-    kws_patches patches          # of one row of the output
-    int32_t height, width, channels, stride, pad_rows, pad_columns, out_height, out_width
-    const int16_t *correction    # [positions][padded outputs]: takes the padded taps out of the sum
+    ctypedef struct kws_conv:
+        kws_linear linear
+        kws_patches patches
+        int32_t height, width, channels, stride, pad_rows, pad_columns, out_height, out_width
+        const int16_t *correction
 
-cdef struct MemoryLayer:
-    const int8_t *weights        # [taps][channels], +1 or -1
-    int32_t taps, channels
-    int32_t before               # taps that see the past
-    kws_quantizer quantizer
-    kws_epilogue epilogue
+    ctypedef struct kws_memory:
+        const int8_t *weights
+        int32_t taps, channels, before
+        kws_quantizer quantizer
+        kws_epilogue epilogue
 
-cdef struct InputLayer:
-    kws_conv_args conv
-    int32_t height, width        # of the unpadded image
-    int32_t pad_rows, pad_columns
-    kws_epilogue epilogue        # padded to 16 outputs
+    ctypedef struct kws_input_conv:
+        kws_conv_args conv
+        int32_t height, width, pad_rows, pad_columns
+        kws_epilogue epilogue
 
-cdef struct ClassifierLayer:
-    const int8_t *weights        # [outputs][inputs]
-    int32_t inputs, outputs
-    float inverse_scale
-    const float *a
-    const float *b
+    ctypedef struct kws_classifier:
+        const int8_t *weights
+        int32_t inputs, outputs
+        float inverse_scale
+        const float *a
+        const float *b
+
+    ctypedef struct kws_stair_numbers:
+        float a, b, slope, threshold
+
+    kws_scratch_size kws_linear_scratch(const kws_linear *layer, int32_t rows)
+    void kws_linear_sums(const kws_kernels *kernels, const kws_linear *layer, const int8_t *q, int32_t rows,
+                         kws_scratch scratch)
+    kws_scratch_size kws_conv_scratch(const kws_conv *layer, int32_t out_rows)
+    void kws_conv_store(const kws_conv *layer, const uint8_t *codes, int32_t first, int32_t rows, uint8_t *image)
+    void kws_conv_sums(const kws_kernels *kernels, const kws_conv *layer, const uint8_t *image, int32_t first,
+                       int32_t rows, kws_scratch scratch)
+    kws_scratch_size kws_memory_scratch(const kws_memory *layer, int32_t steps)
+    void kws_memory_sums(const kws_kernels *kernels, const kws_memory *layer, const int8_t *q, int32_t steps,
+                         int16_t *sums)
+    void kws_input_conv_sums(const kws_kernels *kernels, const kws_input_conv *layer, const int8_t *features,
+                             int32_t first, int32_t rows, int16_t *image, int16_t *sums)
+    void kws_classify(const kws_kernels *kernels, const kws_classifier *layer, const int8_t *q, int32_t *sums,
+                      float *logits)
+    void kws_find_step(const kws_stair_numbers *numbers, float limit, int32_t largest, int16_t *above, int16_t *below)
+
 
 cdef class Kernels:
     cdef const kws_kernels *table
 
+cdef class PackedWeights:
+    cdef readonly Kernels kernels
+    cdef readonly int inputs, outputs
+    cdef readonly object file_order, data
+
 cdef class BinaryLinear:
     cdef readonly Kernels kernels
-    cdef LinearLayer layer
+    cdef kws_linear layer
     cdef object _kept
 
 cdef class BinaryConv2d:
     cdef readonly Kernels kernels
-    cdef ConvLayer layer
+    cdef kws_conv layer
     cdef object _kept
 
 cdef class Memory:
     cdef readonly Kernels kernels
-    cdef MemoryLayer layer
+    cdef kws_memory layer
     cdef object _kept
 
 cdef class InputConv2d:
     cdef readonly Kernels kernels
-    cdef InputLayer layer
+    cdef kws_input_conv layer
     cdef object _kept
 
 cdef class Classifier:
     cdef readonly Kernels kernels
-    cdef ClassifierLayer layer
+    cdef kws_classifier layer
     cdef object _kept
 
 cdef class Staircase:
     cdef kws_staircase stairs
     cdef int32_t outputs
     cdef object _kept
-
-cdef void linear_product(const kws_kernels *k, const LinearLayer *layer, const int8_t *q, int32_t rows,
-                         Scratch scratch) noexcept nogil
-# Sums of output rows of a convolution, `rows` of them from `first` on: of the network's input, from its features; or of
-# the next, from an image of codes: rows of conv_image_row bytes, of which conv_store fills those from `first` on.
-cdef void input_rows(const kws_kernels *k, const InputLayer *layer, const int8_t *features, int32_t first, int32_t rows,
-                     int16_t *image, int16_t *sums) noexcept nogil
-cdef int32_t conv_image_row(const ConvLayer *layer) noexcept nogil
-cdef void conv_store(const ConvLayer *layer, const uint8_t *codes, int32_t first, int32_t rows,
-                     uint8_t *image) noexcept nogil
-cdef void conv_rows(const kws_kernels *k, const ConvLayer *layer, const uint8_t *image, int32_t first, int32_t rows,
-                    Scratch scratch) noexcept nogil
-# Codes of `pixels` pixels, each of which fills whole groups of 16 channels, side by side.
-cdef void close_up(const uint8_t *codes, int32_t pixels, int32_t channels, uint8_t *closed) noexcept nogil
-cdef void memory_sums(const kws_kernels *k, const MemoryLayer *layer, const int8_t *q, int32_t steps,
-                      int16_t *sums) noexcept nogil
-cdef void classifier_run(const kws_kernels *k, const ClassifierLayer *layer, const float *x, int8_t *q, int32_t *sums,
-                         float *logits) noexcept nogil
-cdef void classifier_sums(const kws_kernels *k, const ClassifierLayer *layer, const int8_t *q, int32_t *sums,
-                          float *logits) noexcept nogil
-cdef void softmax(const float *logits, int32_t count, float *scores) noexcept nogil
-cdef ScratchSize linear_scratch(const LinearLayer *layer, int32_t rows) noexcept nogil
-cdef ScratchSize conv_scratch(const ConvLayer *layer, int32_t out_rows) noexcept nogil
-cdef ScratchSize memory_scratch(const MemoryLayer *layer, int32_t steps) noexcept nogil
-cdef ScratchSize larger(ScratchSize a, ScratchSize b) noexcept nogil

@@ -1,5 +1,5 @@
 # cython: cdivision=True
-"""The 1-bit packed layers over the C kernels of csrc/kernels, whose header says what each number means.
+"""The 1-bit packed layers of csrc/layers as classes: they check and pack numbers, and can be called on NumPy arrays.
 
 Every layer quantises float32 activations to q in {-1, +1} (one plane) or {-3, -1, +1, +3} (two planes), takes an exact
 integer sum of q times +1/-1 weights, and ends with y = a*n + b, PReLU and, where there is one, a residual. Each class can
@@ -9,15 +9,10 @@ Sources: BiFSMN (IJCAI 2022) and BiFSMNv2 (TNNLS 2023), with one scale per outpu
 """
 import os
 
-from libc.string cimport memmove, memset
-
 import numpy as np
 
+from kwsrt.arguments import shown
 from kwsrt.errors import OptionError
-
-cdef extern from "common/exact_math.h" nogil:
-    void kws_softmax(const float *logits, int32_t count, float *scores)
-
 
 # Far beyond any trained number, and small enough that nothing computed from it can overflow a float.
 LARGEST = 1e12
@@ -45,10 +40,11 @@ cdef class Kernels:
     """
 
     def __cinit__(self, isa=None):
-        isa = isa or os.environ.get("KWSRT_ISA") or None
-        self.table = kws_select_kernels(NULL) if isa is None else kws_select_kernels(isa.encode())
-        if self.table == NULL:
-            raise OptionError(f"instruction set {isa!r} (KWSRT_ISA): this machine runs {', '.join(available_isas())}")
+        isas, source = available_isas(), "isa" if isa else "KWSRT_ISA"
+        isa = isa or os.environ.get("KWSRT_ISA") or isas[0]
+        if isa not in isas:
+            raise OptionError(f"unknown instruction set {shown(isa)} ({source}): this machine runs {', '.join(isas)}")
+        self.table = kws_select_kernels(isa.encode())
 
     @property
     def isa(self):
@@ -73,6 +69,8 @@ cdef class Kernels:
         cdef const int16_t[:, ::1] n = padded
         cdef const float[:, ::1] added = np.zeros((1, 1), np.float32) if residual is None else residual
         cdef const float *added_data = NULL if residual is None else &added[0, 0]
+        if residual is not None and (added.shape[0] != rows or added.shape[1] != outputs):
+            raise OptionError(f"expected a residual of shape {(rows, outputs)}")
         results = [np.empty((rows, outputs), np.float32), np.empty((rows, outputs), np.int8),
                    np.empty((rows, kws_code_bytes(outputs)), np.uint8)]
         again = np.empty_like(results[0])
@@ -178,13 +176,13 @@ cdef kws_epilogue _epilogue(list kept, a, b, slope, int outputs) except *:
     return epilogue
 
 
-class PackedWeights:
+cdef class PackedWeights:
     """Weights in the order of one instruction set's kernel; layers that share weights share this object.
 
     weights : uint8 array in the file's order (see pack_weights), used in place where the kernel reads that order.
     """
 
-    def __init__(self, weights, int inputs, int outputs, Kernels kernels=None):
+    def __cinit__(self, weights, int inputs, int outputs, Kernels kernels=None):
         self.kernels = kernels or Kernels()
         self.inputs, self.outputs = inputs, outputs
         self.file_order = _checked_weights(weights, inputs, outputs)
@@ -208,13 +206,9 @@ cdef object _in_kernel_order(Kernels kernels, weights, int inputs, int outputs):
 
 # --- scratch -------------------------------------------------------------------------------------------------------
 
-cdef ScratchSize larger(ScratchSize a, ScratchSize b) noexcept nogil:
-    return ScratchSize(q=max(a.q, b.q), codes=max(a.codes, b.codes), sums=max(a.sums, b.sums))
-
-
 cdef class _OwnScratch:
     """Scratch for one call from Python."""
-    cdef Scratch scratch
+    cdef kws_scratch scratch
     cdef object _kept
 
     def __cinit__(self, int q, int codes, int sums):
@@ -223,10 +217,10 @@ cdef class _OwnScratch:
         cdef int16_t[::1] sums_view
         self._kept = [np.empty(q, np.int8), np.empty(codes, np.uint8), np.empty(sums, np.int16)]
         q_view, codes_view, sums_view = self._kept
-        self.scratch = Scratch(q=&q_view[0], codes=&codes_view[0], sums=&sums_view[0])
+        self.scratch = kws_scratch(q=&q_view[0], codes=&codes_view[0], sums=&sums_view[0])
 
 
-cdef _OwnScratch _scratch(ScratchSize size):
+cdef _OwnScratch _scratch(kws_scratch_size size):
     return _OwnScratch(size.q, size.codes, size.sums)
 
 
@@ -241,17 +235,6 @@ cdef object _activations(x, tuple shape):
 
 # --- binary linear -------------------------------------------------------------------------------------------------
 
-cdef ScratchSize linear_scratch(const LinearLayer *layer, int32_t rows) noexcept nogil:
-    return ScratchSize(q=rows * layer.product.inputs, codes=rows * kws_code_bytes(layer.product.inputs),
-                       sums=rows * kws_padded_outputs(layer.product.outputs))
-
-
-cdef void linear_product(const kws_kernels *k, const LinearLayer *layer, const int8_t *q, int32_t rows,
-                         Scratch scratch) noexcept nogil:
-    k.pack(q, rows, layer.product.inputs, layer.product.planes, scratch.codes)
-    k.bgemm(&layer.product, scratch.codes, rows, scratch.sums)
-
-
 cdef class BinaryLinear:
     """y = prelu(a * sum(w*q) + b) (+ residual), for rows of activations.
 
@@ -262,7 +245,7 @@ cdef class BinaryLinear:
     a, b, slope : per output, or one for all; float32.
     """
 
-    def __init__(self, weights, *, threshold, float scale, int planes, a, b, slope):
+    def __cinit__(self, PackedWeights weights not None, *, threshold, float scale, int planes, a, b, slope):
         cdef list kept = [weights]
         self.kernels = weights.kernels
         self.layer.product = kws_bgemm_args(weights=_bytes(weights.data), inputs=weights.inputs,
@@ -282,10 +265,10 @@ cdef class BinaryLinear:
             added_data = &added[0, 0]
         y = np.empty((count, self.layer.product.outputs), np.float32)
         cdef float[:, ::1] out = y
-        cdef _OwnScratch own = _scratch(linear_scratch(&self.layer, count))
+        cdef _OwnScratch own = _scratch(kws_linear_scratch(&self.layer, count))
         cdef const kws_kernels *k = self.kernels.table
         k.levels(&self.layer.quantizer, &rows[0, 0], count, self.layer.product.inputs, own.scratch.q)
-        linear_product(k, &self.layer, own.scratch.q, count, own.scratch)
+        kws_linear_sums(k, &self.layer, own.scratch.q, count, own.scratch)
         k.affine(&self.layer.epilogue, own.scratch.sums, added_data, count, self.layer.product.outputs, &out[0, 0])
         return y
 
@@ -295,60 +278,10 @@ cdef class BinaryLinear:
         if rows.shape[1] != self.layer.product.inputs or not 0 < rows.shape[0] <= MOST_ROWS:
             raise OptionError(f"expected q of shape (rows, {self.layer.product.inputs}), 1 to {MOST_ROWS} rows")
         cdef int32_t count = <int32_t>rows.shape[0]
-        cdef _OwnScratch own = _scratch(linear_scratch(&self.layer, count))
-        linear_product(self.kernels.table, &self.layer, &rows[0, 0], count, own.scratch)
+        cdef _OwnScratch own = _scratch(kws_linear_scratch(&self.layer, count))
+        kws_linear_sums(self.kernels.table, &self.layer, &rows[0, 0], count, own.scratch)
         padded = kws_padded_outputs(self.layer.product.outputs)
         return own._kept[2].reshape(count, padded)[:, :self.layer.product.outputs].copy()
-
-
-cdef float _prelu(float a, float b, float slope, int32_t n) noexcept nogil:
-    """The same float32 operations as the kernels'."""
-    cdef float value = a * <float>n
-    value = value + b
-    return value if value >= 0 else slope * value
-
-
-cdef bint _passes(const float *p, float limit, int32_t n) noexcept nogil:
-    """Whether sum n passes a step, for p = a, b, slope, threshold."""
-    cdef float distance = _prelu(p[0], p[1], p[2], n) - p[3]
-    return distance >= limit
-
-
-cdef int32_t _first(const float *p, float limit, int32_t low, int32_t high, int32_t direction) noexcept nogil:
-    """How far beyond `low` (towards direction * infinity) the first sum lies that passes, where all that follow do too; one
-    more than `high` - low where none does."""
-    cdef int32_t least = -1, most = high - low + 1, middle
-    while most - least > 1:
-        middle = (least + most) // 2
-        if _passes(p, limit, direction * (low + middle)):
-            most = middle
-        else:
-            least = middle
-    return most
-
-
-cdef void _find_step(const float *p, float limit, int32_t largest, int16_t *above, int16_t *below) noexcept nogil:
-    """Of the sums -largest to largest, those pass that lie above `above` or below `below`.
-
-    Affine and PReLU have two sides, value >= 0 and value < 0. With a > 0 the first is n >= start, where the distance only
-    grows with n; on the other it grows with n if slope > 0 and falls if slope < 0. With a < 0 the same holds of -n."""
-    cdef int32_t direction = 1 if p[0] >= 0 else -1, start, up, down
-    cdef float flat[4]
-    # start: the first n (in that direction) whose value is not negative. A slope of zero makes those before it all alike.
-    flat[0], flat[1], flat[2], flat[3] = p[0], p[1], 1.0, 0.0
-    start = _first(flat, 0.0, -largest, largest, direction) - largest
-    up = start + _first(p, limit, start, largest, direction) if start <= largest else largest + 1
-    if start > -largest and p[2] > 0 and up == start:
-        up = -largest + _first(p, limit, -largest, start - 1, direction)
-    down = -largest - 1
-    if start > -largest and (p[2] < 0 or (p[2] == 0 and _passes(p, limit, direction * (start - 1)))):
-        # From start - 1 away from it, that is towards -largest, the distance only grows.
-        down = -(1 - start + _first(p, limit, 1 - start, largest, -direction))
-    if down + 1 >= up:
-        up, down = -largest, -largest - 1
-    if direction < 0:
-        up, down = -down, -up
-    above[0], below[0] = <int16_t>(up - 1), <int16_t>(down + 1)
 
 
 cdef class Staircase:
@@ -364,7 +297,7 @@ cdef class Staircase:
     largest : bound of |n|, at most 32766.
     """
 
-    def __init__(self, a, b, slope, threshold, float scale, int planes, int largest):
+    def __cinit__(self, a, b, slope, threshold, float scale, int planes, int largest):
         cdef int outputs = np.size(a), steps = 3 if planes == 2 else 1, o, k
         if not 0 < largest < 32767:
             raise OptionError("a staircase needs sums inside int16")
@@ -379,9 +312,11 @@ cdef class Staircase:
         cdef int16_t[:, ::1] high = above, low = below
         cdef float[3] limits
         limits[0], limits[1], limits[2] = -scale if steps == 3 else 0, 0, scale
-        for k in range(steps):
-            for o in range(outputs):
-                _find_step(&p[o, 0], limits[k], largest, &high[k, o], &low[k, o])
+        cdef kws_stair_numbers numbers
+        for o in range(outputs):
+            numbers = kws_stair_numbers(a=p[o, 0], b=p[o, 1], slope=p[o, 2], threshold=p[o, 3])
+            for k in range(steps):
+                kws_find_step(&numbers, limits[k], largest, &high[k, o], &low[k, o])
         for k in range(3):
             self.stairs.above[k], self.stairs.below[k] = &high[k, 0], &low[k, 0]
         self.stairs.planes, self.outputs = planes, outputs
@@ -405,42 +340,6 @@ cdef class Staircase:
 
 # --- binary 2-D convolution ----------------------------------------------------------------------------------------
 
-cdef ScratchSize conv_scratch(const ConvLayer *layer, int32_t out_rows) noexcept nogil:
-    return linear_scratch(&layer.linear, out_rows * layer.out_width)
-
-
-cdef int32_t conv_image_row(const ConvLayer *layer) noexcept nogil:
-    return layer.patches.row_bytes
-
-
-cdef void close_up(const uint8_t *codes, int32_t pixels, int32_t channels, uint8_t *closed) noexcept nogil:
-    cdef int32_t whole = kws_code_bytes(channels), used = channels // 4, i
-    if whole == used:
-        memmove(closed, codes, pixels * used)
-        return
-    for i in range(pixels):
-        memmove(closed + i * used, codes + i * whole, used)
-
-
-cdef void conv_store(const ConvLayer *layer, const uint8_t *codes, int32_t first, int32_t rows,
-                     uint8_t *image) noexcept nogil:
-    cdef int32_t row_bytes = layer.patches.row_bytes, row
-    cdef uint8_t *inner = image + (layer.pad_rows + first) * row_bytes + layer.pad_columns * layer.channels // 4
-    for row in range(rows):
-        close_up(codes + row * layer.width * kws_code_bytes(layer.channels), layer.width, layer.channels,
-                 inner + row * row_bytes)
-
-
-cdef void conv_rows(const kws_kernels *k, const ConvLayer *layer, const uint8_t *image, int32_t first, int32_t rows,
-                    Scratch scratch) noexcept nogil:
-    cdef int32_t positions = rows * layer.out_width, padded = kws_padded_outputs(layer.linear.product.outputs)
-    cdef kws_patches patches = layer.patches
-    patches.rows = rows
-    kws_gather_patches(&patches, image + first * patches.y_bytes, scratch.codes)
-    k.bgemm(&layer.linear.product, scratch.codes, positions, scratch.sums)
-    k.add(layer.correction + first * layer.out_width * padded, positions * padded, scratch.sums)
-
-
 cdef class BinaryConv2d:
     """A binary convolution over (height, width, channels), zero padding exactly: padded taps add nothing to the sum.
 
@@ -455,10 +354,10 @@ cdef class BinaryConv2d:
     threshold (per channel), scale, planes, a, b, slope : as BinaryLinear.
     """
 
-    def __init__(self, weights, *, int height, int width, int channels, int kernel, int stride, pad,
-                 threshold, float scale, int planes, a, b, slope):
+    def __cinit__(self, PackedWeights weights not None, *, int height, int width, int channels, int kernel,
+                  int stride, pad, threshold, float scale, int planes, a, b, slope):
         cdef list kept = [weights]
-        cdef ConvLayer *layer = &self.layer
+        cdef kws_conv *layer = &self.layer
         layer.pad_rows, layer.pad_columns = np.broadcast_to(pad, 2).tolist()
         cdef bint fits = 0 <= min(layer.pad_rows, layer.pad_columns) and max(layer.pad_rows, layer.pad_columns) < kernel
         if min(height, width, kernel, stride) < 1 or channels < 4 or channels % 4 or not fits:
@@ -485,7 +384,7 @@ cdef class BinaryConv2d:
 
     def _padding_correction(self, signs):
         """int16 [positions * padded outputs]: lowest activation times the weights of the padded taps, with a minus."""
-        cdef ConvLayer *layer = &self.layer
+        cdef kws_conv *layer = &self.layer
         lowest = -3 if layer.linear.product.planes == 2 else -1
         outputs = layer.linear.product.outputs
         kernel = layer.patches.kernel
@@ -502,7 +401,7 @@ cdef class BinaryConv2d:
 
     def __call__(self, x):
         """float32 (height, width, channels) -> float32 (out_height, out_width, outputs)."""
-        cdef ConvLayer *layer = &self.layer
+        cdef kws_conv *layer = &self.layer
         cdef const float[:, :, ::1] pixels = _activations(x, (layer.height, layer.width, layer.channels))
         cdef int count = layer.height * layer.width
         cdef int8_t[::1] q = np.empty(count * layer.channels, np.int8)
@@ -510,32 +409,18 @@ cdef class BinaryConv2d:
         cdef uint8_t[::1] image = np.zeros((layer.height + 2 * layer.pad_rows) * layer.patches.row_bytes, np.uint8)
         y = np.empty((layer.out_height, layer.out_width, layer.linear.product.outputs), np.float32)
         cdef float[:, :, ::1] out = y
-        cdef _OwnScratch own = _scratch(conv_scratch(layer, layer.out_height))
+        cdef _OwnScratch own = _scratch(kws_conv_scratch(layer, layer.out_height))
         cdef const kws_kernels *k = self.kernels.table
         k.levels(&layer.linear.quantizer, &pixels[0, 0, 0], count, layer.channels, &q[0])
         k.pack(&q[0], count, layer.channels, layer.linear.product.planes, &codes[0])
-        conv_store(layer, &codes[0], 0, layer.height, &image[0])
-        conv_rows(k, layer, &image[0], 0, layer.out_height, own.scratch)
+        kws_conv_store(layer, &codes[0], 0, layer.height, &image[0])
+        kws_conv_sums(k, layer, &image[0], 0, layer.out_height, own.scratch)
         k.affine(&layer.linear.epilogue, own.scratch.sums, NULL, layer.out_height * layer.out_width,
                  layer.linear.product.outputs, &out[0, 0, 0])
         return y
 
 
 # --- memory --------------------------------------------------------------------------------------------------------
-
-cdef ScratchSize memory_scratch(const MemoryLayer *layer, int32_t steps) noexcept nogil:
-    return ScratchSize(q=steps * layer.channels, codes=1, sums=steps * kws_padded_outputs(layer.channels))
-
-
-cdef void memory_sums(const kws_kernels *k, const MemoryLayer *layer, const int8_t *q, int32_t steps,
-                      int16_t *sums) noexcept nogil:
-    cdef int32_t channels = layer.channels, padded = kws_padded_outputs(layer.channels), before = layer.before
-    cdef int32_t t, first, last
-    for t in range(steps):
-        first, last = max(0, before - t), min(layer.taps, steps + before - t)
-        k.memory(layer.weights + first * channels, q + (t + first - before) * channels, last - first, channels,
-                 sums + t * padded)
-
 
 cdef class Memory:
     """The memory of an FSMN: a depthwise convolution over time, y = prelu(a * sum_j w[c][j] * q[t+j-taps//2][c] + b) + x;
@@ -546,8 +431,8 @@ cdef class Memory:
     signs : int8 (channels, taps) of +1 and -1, an odd number of taps. The rest as BinaryLinear, per channel.
     """
 
-    def __init__(self, signs, *, threshold, float scale, int planes, a, b, slope, bint causal=False,
-                 Kernels kernels=None):
+    def __cinit__(self, signs, *, threshold, float scale, int planes, a, b, slope, bint causal=False,
+                  Kernels kernels=None):
         signs = np.asarray(signs)
         if signs.ndim != 2 or signs.size == 0 or signs.shape[1] % 2 == 0 or not np.isin(signs, (-1, 1)).all():
             raise OptionError("memory weights are (channels, taps) of +1 and -1, with an odd number of taps")
@@ -569,26 +454,15 @@ cdef class Memory:
         cdef int32_t steps = <int32_t>rows.shape[0]
         y = np.empty((steps, self.layer.channels), np.float32)
         cdef float[:, ::1] out = y
-        cdef _OwnScratch own = _scratch(memory_scratch(&self.layer, steps))
+        cdef _OwnScratch own = _scratch(kws_memory_scratch(&self.layer, steps))
         cdef const kws_kernels *k = self.kernels.table
         k.levels(&self.layer.quantizer, &rows[0, 0], steps, self.layer.channels, own.scratch.q)
-        memory_sums(k, &self.layer, own.scratch.q, steps, own.scratch.sums)
+        kws_memory_sums(k, &self.layer, own.scratch.q, steps, own.scratch.sums)
         k.affine(&self.layer.epilogue, own.scratch.sums, &rows[0, 0], steps, self.layer.channels, &out[0, 0])
         return y
 
 
 # --- int8 ends -----------------------------------------------------------------------------------------------------
-
-cdef void input_rows(const kws_kernels *k, const InputLayer *layer, const int8_t *features, int32_t first, int32_t rows,
-                     int16_t *image, int16_t *sums) noexcept nogil:
-    cdef kws_conv_args args = layer.conv
-    cdef int32_t top = first * args.stride - layer.pad_rows, used = (rows - 1) * args.stride + args.kernel, i
-    args.out_height = rows
-    memset(image, 0, sizeof(int16_t) * (used * args.width + 1))
-    for i in range(max(0, -top), min(used, layer.height - top)):
-        k.widen(features + (top + i) * layer.width, layer.width, image + i * args.width + layer.pad_columns)
-    k.conv(&args, image, sums)
-
 
 cdef class InputConv2d:
     """The first convolution: int8 weights over one int8 channel, zero padding, y = prelu(a*n + b).
@@ -600,7 +474,7 @@ cdef class InputConv2d:
     a, b, slope : per output.
     """
 
-    def __init__(self, weights, *, int height, int width, int stride, pad, a, b, slope, Kernels kernels=None):
+    def __cinit__(self, weights, *, int height, int width, int stride, pad, a, b, slope, Kernels kernels=None):
         weights = np.asarray(weights)
         cdef int kernel = int(round(len(weights) ** 0.5)), outputs = weights.shape[1] if weights.ndim == 2 else 0
         if weights.dtype != np.int8 or outputs == 0 or kernel * kernel != len(weights) or kernel > 31:
@@ -629,7 +503,7 @@ cdef class InputConv2d:
 
     def __call__(self, features):
         """int8 (height, width) -> float32 (out_height, out_width, outputs)."""
-        cdef InputLayer *layer = &self.layer
+        cdef kws_input_conv *layer = &self.layer
         cdef const int8_t[:, ::1] q = np.ascontiguousarray(features, dtype=np.int8)
         if q.shape[0] != layer.height or q.shape[1] != layer.width:
             raise OptionError(f"expected features of shape ({layer.height}, {layer.width})")
@@ -638,24 +512,9 @@ cdef class InputConv2d:
         cdef int16_t[::1] sums = np.empty(pixels * kws_padded_outputs(layer.conv.outputs), np.int16)
         y = np.empty((layer.conv.out_height, layer.conv.out_width, layer.conv.outputs), np.float32)
         cdef float[:, :, ::1] out = y
-        input_rows(self.kernels.table, layer, &q[0, 0], 0, layer.conv.out_height, &image[0], &sums[0])
+        kws_input_conv_sums(self.kernels.table, layer, &q[0, 0], 0, layer.conv.out_height, &image[0], &sums[0])
         self.kernels.table.affine(&layer.epilogue, &sums[0], NULL, pixels, layer.conv.outputs, &out[0, 0, 0])
         return y
-
-
-cdef void classifier_run(const kws_kernels *k, const ClassifierLayer *layer, const float *x, int8_t *q, int32_t *sums,
-                         float *logits) noexcept nogil:
-    k.to_int8(x, layer.inputs, layer.inverse_scale, q)
-    classifier_sums(k, layer, q, sums, logits)
-
-
-cdef void classifier_sums(const kws_kernels *k, const ClassifierLayer *layer, const int8_t *q, int32_t *sums,
-                          float *logits) noexcept nogil:
-    cdef int32_t o
-    k.dense(layer.weights, q, layer.inputs, layer.outputs, sums)
-    for o in range(layer.outputs):
-        logits[o] = layer.a[o] * <float>sums[o]
-        logits[o] = logits[o] + layer.b[o]
 
 
 cdef class Classifier:
@@ -666,7 +525,7 @@ cdef class Classifier:
     weights : int8 (outputs, inputs). inverse_scale : positive. a, b : per output.
     """
 
-    def __init__(self, weights, *, float inverse_scale, a, b, Kernels kernels=None):
+    def __cinit__(self, weights, *, float inverse_scale, a, b, Kernels kernels=None):
         weights = np.asarray(weights)
         if weights.dtype != np.int8 or weights.ndim != 2 or not 0 < weights.size or weights.shape[1] > 65536:
             raise OptionError("classifier weights are int8 (outputs, inputs), at most 65536 inputs")
@@ -676,7 +535,7 @@ cdef class Classifier:
         cdef list kept = [np.ascontiguousarray(weights), _vector(a, outputs, "a"), _vector(b, outputs, "b")]
         cdef const int8_t[:, ::1] view = kept[0]
         self.kernels = kernels or Kernels()
-        self.layer = ClassifierLayer(weights=&view[0, 0], inputs=<int32_t>weights.shape[1], outputs=outputs,
+        self.layer = kws_classifier(weights=&view[0, 0], inputs=<int32_t>weights.shape[1], outputs=outputs,
                                      inverse_scale=inverse_scale, a=_floats(kept[1]), b=_floats(kept[2]))
         self._kept = kept
 
@@ -687,9 +546,6 @@ cdef class Classifier:
         cdef int32_t[::1] sums = np.empty(self.layer.outputs, np.int32)
         logits = np.empty(self.layer.outputs, np.float32)
         cdef float[::1] out = logits
-        classifier_run(self.kernels.table, &self.layer, &view[0], &q[0], &sums[0], &out[0])
+        self.kernels.table.to_int8(&view[0], self.layer.inputs, self.layer.inverse_scale, &q[0])
+        kws_classify(self.kernels.table, &self.layer, &q[0], &sums[0], &out[0])
         return logits
-
-
-cdef void softmax(const float *logits, int32_t count, float *scores) noexcept nogil:
-    kws_softmax(logits, count, scores)

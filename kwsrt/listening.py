@@ -4,12 +4,13 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, NoReturn, Self
 
 from numpy.typing import NDArray
 
 from kwsrt.capture import Microphone
 from kwsrt.decision import Detection, Detector
+from kwsrt.errors import no_copy
 from kwsrt.model import Model, default_model, load
 from kwsrt.scores import Scores
 from kwsrt.stream import Stream
@@ -43,6 +44,9 @@ class Listener:
         self._detector, self._adaptive = detector, stream.thin == "auto"
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+
+    def __reduce__(self) -> NoReturn:
+        raise no_copy(self, "call listen again")
 
     def steps(self) -> Iterator[Step]:
         """Every chunk with its scores and detections, for meters and recorders."""

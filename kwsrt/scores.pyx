@@ -4,7 +4,8 @@ from libc.string cimport memcpy
 
 import numpy as np
 
-from kwsrt.errors import OptionError
+from kwsrt.arguments import LARGEST_INT, whole
+from kwsrt.errors import OptionError, not_free
 
 
 cdef class Scores:
@@ -30,8 +31,10 @@ cdef class Scores:
     """
 
     def __init__(self, values, ends, loudness, thin, window, sample_rate):
-        if not all(isinstance(number, (int, np.integer)) and 1 <= number < 1 << 31 for number in (window, sample_rate)):
-            raise OptionError(f"window {window!r} and sample rate {sample_rate!r}: expected whole numbers of 1 or more")
+        if self._memory is not None:  # arrays point into it
+            raise OptionError("these Scores were made already: make new ones")
+        window, sample_rate = (whole(value, name, 1, LARGEST_INT)
+                               for value, name in ((window, "window"), (sample_rate, "sample_rate")))
         try:
             values = np.asarray(values, np.float32)
             others = np.asarray(ends, np.int64), np.asarray(loudness, np.float32), np.asarray(thin, np.int8)
@@ -40,7 +43,8 @@ cdef class Scores:
         if values.ndim != 2 or any(array.shape != values.shape[:1] for array in others):
             raise OptionError("scores are (decisions, labels), with one end, loudness and thin a decision; got shapes "
                               + ", ".join(str(array.shape) for array in (values, *others)))
-        _share_out(self, values.shape[0], values.shape[1], window, sample_rate)
+        cdef Origin unknown = Origin(0, 0, 0, 0, 0)
+        _share_out(self, values.shape[0], values.shape[1], window, sample_rate, unknown)
         for mine, given in zip(_arrays_of(self), (values, *others)):
             mine[...] = given
 
@@ -87,45 +91,68 @@ cdef class Scores:
         return f"<kwsrt.Scores: {self.count} decisions, {self.labels} labels>"
 
     def __reduce__(self):
-        return Scores, (*_arrays_of(self), self.window, self.sample_rate)
+        return _restored, (*_arrays_of(self), _frames_of(self), self.window, self.sample_rate, self.origin.frames,
+                           self.origin.fresh, self.origin.hop)
 
 
-cdef Scores room_for(Py_ssize_t count, Py_ssize_t labels, int32_t window, int32_t sample_rate):
+def _restored(values, ends, loudness, thin, levels, window, sample_rate, frames, fresh, hop):
+    """A copy of a stream's scores. Whose they are is left out: in another process that would be another stream."""
+    cdef Scores scores = room_for(values.shape[0], values.shape[1], window, sample_rate,
+                                  Origin(frames, fresh, hop, 0, 0))
+    for mine, given in zip((*_arrays_of(scores), _frames_of(scores)), (values, ends, loudness, thin, levels)):
+        mine[...] = given
+    return scores
+
+
+cdef Scores room_for(Py_ssize_t count, Py_ssize_t labels, int32_t window, int32_t sample_rate, Origin origin):
     """Scores of so many decisions, not yet made."""
     cdef Scores scores = Scores.__new__(Scores)
-    _share_out(scores, count, labels, window, sample_rate)
+    _share_out(scores, count, labels, window, sample_rate, origin)
     return scores
 
 
 cdef Scores first_of(Scores scores, Py_ssize_t count):
     """A copy of its first decisions."""
-    cdef Scores first = room_for(count, scores.labels, scores.window, scores.sample_rate)
+    cdef Scores first = room_for(count, scores.labels, scores.window, scores.sample_rate, scores.origin)
     memcpy(first.at.ends, scores.at.ends, count * sizeof(int64_t))
     memcpy(first.at.values, scores.at.values, count * scores.labels * sizeof(float))
     memcpy(first.at.loudness, scores.at.loudness, count * sizeof(float))
+    memcpy(first.at.levels, scores.at.levels, _levels_of(count, scores.origin) * sizeof(float))
     memcpy(first.at.thin, scores.at.thin, count)
     return first
 
 
-cdef _share_out(Scores scores, Py_ssize_t count, Py_ssize_t labels, int32_t window, int32_t sample_rate):
-    cdef Py_ssize_t bytes_each = sizeof(int64_t) + (labels + 1) * sizeof(float) + 1
-    scores._memory, scores._arrays = PyByteArray_FromStringAndSize(NULL, count * bytes_each), None
+cdef Py_ssize_t _levels_of(Py_ssize_t count, Origin origin) noexcept:
+    return origin.frames + (count - 1) * origin.fresh if count else 0
+
+
+cdef _share_out(Scores scores, Py_ssize_t count, Py_ssize_t labels, int32_t window, int32_t sample_rate, Origin origin):
+    cdef Py_ssize_t levels = _levels_of(count, origin)
+    cdef Py_ssize_t size = count * (sizeof(int64_t) + (labels + 1) * sizeof(float) + 1) + levels * sizeof(float)
+    scores._memory, scores._arrays, scores.origin = PyByteArray_FromStringAndSize(NULL, size), None, origin
     scores.count, scores.labels, scores.window, scores.sample_rate = count, labels, window, sample_rate
     scores.at.ends = <int64_t *>PyByteArray_AsString(scores._memory)
     scores.at.values = <float *>(scores.at.ends + count)
     scores.at.loudness = scores.at.values + count * labels
-    scores.at.thin = <int8_t *>(scores.at.loudness + count)
+    scores.at.levels = scores.at.loudness + count
+    scores.at.thin = <int8_t *>(scores.at.levels + levels)
 
 
 cdef tuple _arrays_of(Scores scores):
     """values, ends, loudness and thin as arrays, made once."""
     cdef Py_ssize_t count = scores.count
+    if scores._memory is None:
+        raise not_free(scores, False)
     if scores._arrays is None:
         values = _array(scores, np.float32, scores.at.values, count * scores.labels).reshape(count, scores.labels)
         scores._arrays = (values, _array(scores, np.int64, scores.at.ends, count),
                           _array(scores, np.float32, scores.at.loudness, count),
                           _array(scores, np.int8, scores.at.thin, count))
     return scores._arrays
+
+
+cdef _frames_of(Scores scores):
+    return _array(scores, np.float32, scores.at.levels, _levels_of(scores.count, scores.origin))
 
 
 cdef _array(Scores scores, dtype, const void *start, Py_ssize_t count):

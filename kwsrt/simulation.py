@@ -6,9 +6,9 @@ mixed into the same recordings at a given signal-to-noise ratio, and looked for 
 from __future__ import annotations
 
 import statistics
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,35 +17,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kwsrt import audio
-from kwsrt.decision import MIDDLE, Detection, Detector
-from kwsrt.errors import AudioError, OptionError
+from kwsrt.decision import Detection, Detector
+from kwsrt.errors import AudioError, AudioWarning, OptionError
+from kwsrt.mixing import LONGEST_WORD, Placed, mixed_in
 from kwsrt.model import Model, load
+from kwsrt.reading import Samples
 from kwsrt.scores import Scores
+from kwsrt.workers import shared
 
 # A detection belongs to a word if it fires between the word's start and so many seconds after its end.
 LATEST = 1.0
-# A word comes about every so many seconds.
-SPACING = 4.0
+# Seconds of a recording that are heard at once: the scores of few pieces take less memory than those of many.
+LEAST = 20
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.993, 0.996)
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A word in a recording: its label, and where its sound starts and ends, in seconds."""
-
-    label: str
-    start: float
-    end: float
-
-
-@dataclass(frozen=True)
 class Take:
-    """A recording as the model heard it: alone (`placed` None) or with words mixed in, none where it is too short."""
+    """A recording as the model heard it: alone (`placed` None) or with words mixed in, none where it is too short.
+
+    scores : of the whole, or of one piece after the other. warnings : what there is to know about the recording.
+    """
 
     path: str
     seconds: float
-    scores: Scores
+    scores: Scores | tuple[Scores, ...]
     placed: list[Placed] | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Scores, ...]:
+        """The scores, one piece after the other."""
+        return self.scores if isinstance(self.scores, tuple) else (self.scores,)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A recording that could not be used, and why."""
+
+    path: str
+    why: str
 
 
 @dataclass(frozen=True)
@@ -88,8 +99,8 @@ class Outcome:
 def levels_used(heard: Iterable[Take], levels: Sequence[str]) -> dict[str, float]:
     """Share of the decisions that each thinning level gave, and that the gate took for silence ("skipped")."""
     counts = np.zeros(len(levels) + 1, np.int64)
-    for one in heard:
-        counts += np.bincount(one.scores.thin.astype(np.int64) + 1, minlength=len(counts))
+    for part in (part for one in heard for part in one.parts):
+        counts += np.bincount(part.thin.astype(np.int64) + 1, minlength=len(counts))
     shares = counts / max(1, counts.sum())
     return dict(zip(("skipped", *levels), shares.tolist(), strict=True))
 
@@ -102,36 +113,6 @@ def poisson_interval(count: int) -> tuple[float, float]:
     return float(low), float(chi2.ppf(0.975, 2 * count + 2) / 2)
 
 
-def sounding(samples: NDArray[np.float32], rate: int) -> tuple[int, int]:
-    """First and last sample of a clip's word: what is within 25 dB of its loudest 20 ms."""
-    size = rate // 50
-    blocks = samples[:len(samples) // size * size].reshape(-1, size)
-    power = np.square(blocks, dtype=np.float64).mean(1)
-    if not len(power) or not power.max():
-        return 0, len(samples)
-    loud = np.flatnonzero(power >= power.max() * 10 ** -2.5)
-    return int(loud[0]) * size, int(loud[-1] + 1) * size
-
-
-def mixed(background: NDArray[np.float32], clips: Iterator[tuple[str, NDArray[np.float32]]], rate: int, snr: float,
-          random: np.random.Generator) -> tuple[NDArray[np.float32], list[Placed]]:
-    """The background with a word about every four seconds, each `snr` dB above what lies under it.
-
-    Both are measured over the word's sound; where the background is silent, the word keeps its level."""
-    out, placed = background.copy(), []
-    at = int(rate * random.uniform(1, SPACING / 2))
-    while at + 2 * rate < len(out):
-        label, clip = next(clips)
-        first, last = sounding(clip, rate)
-        under = float(np.square(out[at + first:at + last], dtype=np.float64).mean())
-        word = float(np.square(clip[first:last], dtype=np.float64).mean())
-        gain = (under * 10 ** (snr / 10) / word) ** 0.5 if under > 1e-8 and word > 0 else 1.0
-        out[at:at + len(clip)] += np.float32(gain) * clip
-        placed.append(Placed(label, (at + first) / rate, (at + last) / rate))
-        at += int(rate * random.uniform(0.75 * SPACING, 1.25 * SPACING))
-    return out / max(1.0, float(np.abs(out).max())), placed
-
-
 @dataclass(frozen=True)
 class Job:
     """What a process needs to make a take."""
@@ -142,6 +123,7 @@ class Job:
     gate: float | None
     clips: tuple[tuple[str, Path], ...] = ()
     snr: float = 10.0
+    channel: int | None = None
 
 
 _loaded: dict[str, Model] = {}
@@ -157,18 +139,54 @@ def take(job: Job) -> Take:
     if job.model not in _loaded:
         _loaded[job.model] = load(job.model)
     model = _loaded[job.model]
-    try:
-        samples = audio.prepare(*audio.read(job.path), model.sample_rate)
-    except AudioError as error:
-        said = str(error)
-        raise AudioError(said if said.startswith(f"{job.path}: ") else f"{job.path}: {error}") from None
-    placed: list[Placed] | None = None
-    if job.clips:
-        random = np.random.default_rng(len(samples))
-        samples, placed = mixed(audio.as_float(samples), _words(job.clips, model, random), model.sample_rate, job.snr,
-                                random)
-    scores = model.stream(thin=job.thin, gate=job.gate).push(samples)
-    return Take(str(job.path), len(samples) / model.sample_rate, scores, placed)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AudioWarning)
+        made = _with_words(job, model) if job.clips else _alone(job, model)
+    return replace(made, warnings=tuple(dict.fromkeys(str(one.message) for one in caught)))
+
+
+def _pieces(job: Job, model: Model) -> Iterator[Samples]:
+    return audio.pieces(job.path, model.sample_rate, job.channel)
+
+
+def _gathered(pieces: Iterable[Samples], least: int) -> Iterator[Samples]:
+    """The same samples in pieces of at least so many, but for the last."""
+    some: list[Samples] = []
+    for piece in pieces:
+        some.append(piece)
+        if sum(map(len, some)) >= least:
+            yield np.concatenate(some)  # type: ignore[misc]
+            some = []
+    if some:
+        yield np.concatenate(some)  # type: ignore[misc]
+
+
+def _alone(job: Job, model: Model) -> Take:
+    stream, scores, length = model.stream(thin=job.thin, gate=job.gate), [], 0
+    for piece in _gathered(_pieces(job, model), LEAST * model.sample_rate):
+        scores.append(stream.push(piece))
+        length += len(piece)
+    return Take(str(job.path), length / model.sample_rate, tuple(scores))
+
+
+def _with_words(job: Job, model: Model) -> Take:
+    """The recording is read several times, which takes less memory than to keep it: for its length, which says what the
+    words are and where they lie, and, if it is too loud with them, for its peak."""
+    if job.path.exists() and not job.path.is_file():
+        raise AudioError(f"{job.path}: words are mixed only into files, which can be read twice")
+    length = sum(map(len, _pieces(job, model)))
+    peak, used = 1.0, 0.0
+    while peak != used:
+        used, stream, scores = peak, model.stream(thin=job.thin, gate=job.gate), []
+        placed: list[Placed] = []
+        random = np.random.default_rng(length)
+        words = _words(job.clips, model, random)
+        spoken = mixed_in(_pieces(job, model), length, words, model.sample_rate, job.snr, random, placed)
+        for piece in _gathered(spoken, LEAST * model.sample_rate):
+            peak = max(peak, float(np.abs(piece).max()))
+            if peak == used:
+                scores.append(stream.push(piece / used))
+    return Take(str(job.path), length / model.sample_rate, tuple(scores), placed)
 
 
 def _words(clips: Sequence[tuple[str, Path]], model: Model,
@@ -176,16 +194,52 @@ def _words(clips: Sequence[tuple[str, Path]], model: Model,
     while True:
         for index in random.permutation(len(clips)):
             label, path = clips[index]
-            yield label, audio.as_float(audio.prepare(*audio.read(path), model.sample_rate))
+            yield label, word(path, model.sample_rate)
 
 
-def takes(jobs: Sequence[Job], processes: int) -> Iterator[Take]:
-    """The takes of the jobs, in their order, made by several processes."""
-    if processes <= 1 or len(jobs) <= 1:
-        yield from map(take, jobs)
-        return
-    with ProcessPoolExecutor(processes) as pool:
-        yield from pool.map(take, jobs)
+def word(path: Path, rate: int) -> NDArray[np.float32]:
+    """A clip of a word, float32 (n,) at `rate` Hz.
+
+    Raises
+    ------
+    AudioError : a clip that cannot be used, or that is too long to be one word.
+    """
+    samples = audio.as_float(audio.load(path, rate))
+    if len(samples) > LONGEST_WORD * rate:
+        raise AudioError(f"{path}: {len(samples) / rate:.2f} s long; a word to mix in has at most {LONGEST_WORD:g} s")
+    return samples
+
+
+def takes(jobs: Sequence[Job], processes: int) -> Iterator[Take | LeftOut]:
+    """The takes of the jobs, in their order, made by several processes.
+
+    A recording that cannot be used is left out, and so is one whose process dies, for example for lack of memory: the
+    others go on.
+
+    Raises
+    ------
+    KwsrtError : a model, thinning level or gate that no recording can be heard with.
+
+    Warns
+    -----
+    AudioWarning : as kwsrt.audio.pieces, once for each recording.
+    """
+    told: set[str] = set()
+    for job, made in zip(jobs, shared(_attempt, jobs, processes), strict=True):
+        for text in made.warnings if isinstance(made, Take) else ():
+            if text not in told:
+                warnings.warn(text, AudioWarning, stacklevel=2)
+            told.add(text)
+        yield made or LeftOut(str(job.path), "the process that heard it was ended from outside, or ran out of memory")
+
+
+def _attempt(job: Job) -> Take | LeftOut:
+    try:
+        return take(job)
+    except MemoryError:
+        return LeftOut(str(job.path), "out of memory")
+    except (AudioError, OSError) as error:
+        return LeftOut(str(job.path), str(error).removeprefix(f"{job.path}: "))
 
 
 def judge(heard: Iterable[Take], labels: Sequence[str], detector: Callable[[], Detector]) -> Outcome:
@@ -194,27 +248,27 @@ def judge(heard: Iterable[Take], labels: Sequence[str], detector: Callable[[], D
     false, said, found = (dict.fromkeys(keywords, 0) for _ in range(3))
     seconds, delays = 0.0, []
     for one in heard:
-        events = detector().push(one.scores)
+        hearing = detector()
+        events = [event for part in one.parts for event in hearing.timed(part)]
         if one.placed is None:
             seconds += one.seconds
-            for event in events:
+            for _, event in events:
                 false[event.label] += 1
             continue
         for word in one.placed:
             said[word.label] += 1
-            delay = _delay(word, events, one.scores)
+            delay = _delay(word, events)
             if delay is not None:
                 found[word.label] += 1
                 delays.append(delay)
     return Outcome(seconds / 3600, false, said, found, delays)
 
 
-def _delay(word: Placed, events: Iterable[Detection], scores: Scores) -> float | None:
+def _delay(word: Placed, events: Iterable[tuple[float, Detection]]) -> float | None:
     """Seconds from the word's end to its detection; None if it has none."""
-    for event in events:
-        fired = event.time + (1 - MIDDLE) * scores.window / scores.sample_rate
-        if event.label == word.label and word.start < fired <= word.end + LATEST:
-            return fired - word.end
+    for known, event in events:
+        if event.label == word.label and word.start < known <= word.end + LATEST:
+            return known - word.end
     return None
 
 

@@ -1,23 +1,39 @@
 # cython: cdivision=True
 """One audio source through a model: push samples in chunks of any length, get the scores of every decision."""
 from cpython.buffer cimport PyBuffer_Release
-from libc.math cimport INFINITY
 from libc.stddef cimport size_t
-from libc.stdint cimport int8_t, int16_t, int32_t, int64_t
-from libc.string cimport memmove
+from libc.stdint cimport int16_t, int32_t, int64_t
+from libc.stdlib cimport free
 
-from kwsrt.frontend cimport OnlineFrontEnd, open_samples
-from kwsrt.network cimport Network, Kept, Workspace
-from kwsrt.scores cimport Decisions, Scores, first_of, room_for
+from kwsrt.frontend cimport FrontEnd, allocate, kws_frontend, kws_frontend_options, open_samples
+from kwsrt.guard cimport FREE, IN_USE, UNMADE, claim
+from kwsrt.network cimport KWS_AUTO, Network, kws_network
+from kwsrt.scores cimport Origin, Scores, first_of, kws_decisions, room_for
 
-import math
+import itertools
 
 import numpy as np
 
-from kwsrt.errors import OptionError
+from kwsrt.arguments import number, shown, whole
+from kwsrt.errors import OptionError, no_copy, not_free
+
+cdef extern from "stream/stream.h" nogil:
+    ctypedef struct kws_stream:
+        int32_t stride, level, silence
+        double gate
+        int64_t decisions
+
+    size_t kws_stream_size(const kws_frontend *frontend, const kws_network *network)
+    void kws_stream_init(kws_stream *stream, const kws_frontend *frontend, const kws_network *network, int32_t level,
+                         int32_t stride, void *memory)
+    void kws_stream_reset(kws_stream *stream)
+    int64_t kws_stream_window(const kws_stream *stream)
+    size_t kws_stream_most(const kws_stream *stream, size_t n)
+    size_t kws_stream_push_f32(kws_stream *stream, const float *samples, size_t n, const kws_decisions *out)
+    size_t kws_stream_push_s16(kws_stream *stream, const int16_t *samples, size_t n, const kws_decisions *out)
 
 LONGEST_STRIDE = 10000
-cdef int8_t SKIPPED = -1
+_numbers = itertools.count(1)  # which stream is which
 
 
 cdef class Stream:
@@ -25,7 +41,7 @@ cdef class Stream:
 
     A decision covers `window` samples and comes every `stride` samples; the first one when `window` samples have been
     pushed. Scores do not depend on how the samples were cut into chunks, to the last bit. Use one Stream a source, from
-    one thread at a time; any number of them share a Model.
+    one thread at a time; any number of them share a Model. A Stream cannot be copied or pickled: make a new one.
 
     Parameters
     ----------
@@ -36,111 +52,143 @@ cdef class Stream:
 
     Raises
     ------
-    ThinError : an unknown level. OptionError : a stride that is no int from 1 to 10,000, a gate that is no number or for
-        which the model lacks a label.
+    ThinError : an unknown level. OptionError : a stride that is no whole number from 1 to 10,000, a gate that is no
+        number or for which the model lacks a label. UseError, of every method : another thread is in a push of this
+        stream, or a subclass did not call super().__init__().
     """
-    cdef OnlineFrontEnd _online
+    cdef FrontEnd _frontend
     cdef Network _network
-    cdef Workspace _work
-    cdef Kept _kept
-    cdef int32_t _level, _stride, _held, _capacity, _silence, _loudness_values, _hop, _window
-    cdef int64_t _frames_seen, _decisions
-    cdef int8_t[:, ::1] _history
-    cdef int8_t[::1] _loudest          # of each frame in the history, in steps of the features
-    cdef float[::1] _frame
-    cdef float _gate
-    cdef double _loudness_step, _loudness_offset
+    cdef kws_stream _state
+    cdef void *_memory
+    cdef size_t _size                  # bytes
+    cdef int32_t _use                  # UNMADE, FREE or IN_USE
+    cdef bint _heard                   # whether anything was pushed
     cdef Scores _made, _nothing        # what a push fills: room for as many decisions as the largest one so far
 
-    def __init__(self, frontend, Network network not None, *, thin="full", stride=None, gate=None, silence=None):
-        if stride is None:
-            stride = network.stride
-        if not (isinstance(stride, int) and 1 <= stride <= LONGEST_STRIDE):
-            raise OptionError(f"stride must be 1 to {LONGEST_STRIDE} frames, got {stride!r}")
-        if network.causal and stride % network.stride:
-            raise OptionError(f"this model decides every {network.stride} frames, or every second, third ... of these, "
-                              f"got a stride of {stride}")
-        if frontend.width != network.bins:
-            raise OptionError(f"a front end of {frontend.width} values does not feed a network of {network.bins} bins")
-        self._online = OnlineFrontEnd(frontend)
-        self._network = network
-        self._work, self._kept = network.workspace(), network.kept()
-        self._level = network.level_index(thin)
-        self._stride, self._hop, self._window = stride, frontend.hop, frontend.window
-        # Windows are read in place; the last frames move to the front once in three windows.
-        self._capacity = 4 * network.frames
-        self._history = np.zeros((self._capacity, network.bins), np.int8)
-        self._loudest = np.zeros(self._capacity, np.int8)
-        self._frame = np.zeros(network.bins, np.float32)
-        self._set_loudness(frontend.options)
+    def __init__(self, frontend, network, *, thin="full", stride=None, gate=None, silence=None):
+        if self._use != UNMADE:  # its buffers may be in use
+            raise OptionError("this Stream was made already: make a new one")
+        self._use = IN_USE
+        try:
+            self._make(frontend, network, thin, stride, gate, silence)
+        except BaseException:
+            self._use = UNMADE
+            raise
+        self._use = FREE
+
+    def __dealloc__(self):
+        free(self._memory)
+
+    cdef _make(self, frontend, network, thin, stride, gate, silence):
+        if not isinstance(frontend, FrontEnd) or not isinstance(network, Network):
+            raise OptionError(f"frontend is {shown(frontend)}, network is {shown(network)}: "
+                              "expected a FrontEnd and a Network; Model.stream passes these")
+        self._frontend, self._network = frontend, network
+        cdef const kws_frontend *source = &self._frontend.plan
+        cdef const kws_network *net = &self._network.network
+        if source.width != net.bins:
+            raise OptionError(f"a front end of {source.width} values does not feed a network of {net.bins} bins")
+        cdef int32_t every = self._network.stride
+        cdef int32_t frames = every if stride is None else whole(stride, "stride", 1, LONGEST_STRIDE)
+        if net.causal and frames % every:
+            raise OptionError(f"stride is {frames} frames: this model decides every {every} frames, or every second, "
+                              "third ... of these")
+        cdef int32_t level = self._network.level_index(thin)
+        free(self._memory)  # of an __init__ that failed
+        self._size = kws_stream_size(source, net)
+        self._memory = allocate(self._size)
+        kws_stream_init(&self._state, source, net, level, frames, self._memory)
         self._set_gate(gate, silence)
-        self._made = self._nothing = room_for(0, network.classes, <int32_t>self.window, frontend.sample_rate)
-        self.reset()
+        cdef const kws_frontend_options *options = &source.options
+        cdef Origin origin = Origin(net.frames, min(frames, net.frames), options.hop, next(_numbers), 0)
+        self._made = self._nothing = room_for(0, net.classes, <int32_t>kws_stream_window(&self._state),
+                                              options.sample_rate, origin)
 
-    def _set_loudness(self, options):
-        """How a frame's features tell its loudness: by the largest of them, cepstra by the first, their mean."""
-        cdef bint cepstra = options["n_mfcc"] > 0
-        # Under its Hann window a full-scale sine has this power in the bins of its main lobe.
-        sine = 10 * math.log10(0.375 * options["window"] ** 2 / 4)
-        scale = math.sqrt(options["bins"]) if cepstra else 1.0
-        self._loudness_values = 1 if cepstra else options["bins"]
-        self._loudness_step, self._loudness_offset = options["step"] / scale, options["offset"] / scale - sine
+    def __reduce__(self):
+        raise no_copy(self, "make a new one, with Model.stream()")
 
-    def _set_gate(self, gate, silence):
+    cdef int _check_made(self) except -1:
+        if self._use == UNMADE:
+            raise not_free(self, False)
+        return 0
+
+    cdef _set_gate(self, gate, silence):
         if gate is None:
-            self._gate, self._silence = -INFINITY, -1
             return
-        if isinstance(gate, bool) or not isinstance(gate, (int, float, np.floating)) or not math.isfinite(gate):
-            raise OptionError(f"gate {gate!r}: expected dB below a full-scale sine, such as -70, or None")
+        self._state.gate = number(gate, "gate", what="dB below a full-scale sine, such as -70, or None")
         if silence is None:
-            raise OptionError("a gate needs a model with the label _silence_")
-        self._gate, self._silence = (gate - self._loudness_offset) / self._loudness_step, silence
+            raise OptionError(f"gate is {shown(gate)}: a gate needs a model with the label _silence_")
+        self._state.silence = whole(silence, "silence", 0, self._network.classes - 1)
 
     @property
     def thin(self):
-        """The thinning level of the next decision, or "auto"; assignable at any time."""
-        return "auto" if self._level < 0 else self._network.levels[self._level]
+        """The thinning level of the next decision, or "auto"; assignable between pushes."""
+        self._check_made()
+        return "auto" if self._state.level == KWS_AUTO else self._network.levels[self._state.level]
 
     @thin.setter
     def thin(self, value):
-        self._level = self._network.level_index(value)
+        self._check_made()
+        cdef int32_t level = self._network.level_index(value)
+        claim(self, &self._use)
+        self._state.level, self._use = level, FREE
 
     @property
     def window(self):
         """Samples that one decision covers."""
-        return (self._network.frames - 1) * self._hop + self._window
+        self._check_made()
+        return kws_stream_window(&self._state)
 
     @property
     def stride(self):
         """Samples between two decisions."""
-        return self._stride * self._hop
+        self._check_made()
+        return self._state.stride * self._frontend.plan.options.hop
 
     @property
     def decisions(self):
         """Decisions made since the start or the last reset. Decision d covers samples d*stride to d*stride + window."""
-        return self._decisions
+        self._check_made()
+        return self._state.decisions
 
     @property
     def memory(self):
         """Bytes that this source takes: its samples, its frames and the buffers of one inference."""
-        return (self._online.size + self._work.size + self._kept.size + self._capacity * (self._network.bins + 1)
-                + 4 * self._network.bins)
+        self._check_made()
+        return self._size
 
     def reset(self):
         """Forget all audio, as if the stream began anew."""
-        self._online.reset()
-        self._held = 0
-        self._frames_seen = 0
-        self._decisions = 0
-        self._kept.past.decisions = 0
+        claim(self, &self._use)
+        kws_stream_reset(&self._state)
+        self._heard = False
+        self._made.origin.epoch += 1
+        self._use = FREE
+
+    def finish(self):
+        """Say that nothing follows: the decisions that the last samples need to be heard, as if silence came after them.
+
+        The silence is a window long, so that each decision is made that hears any of the last samples: a word at the very
+        end is heard, and audio shorter than a window, too. Then the stream begins anew, as after `reset`.
+
+        Returns
+        -------
+        Scores, as of `push`; none where nothing was pushed.
+        """
+        self._check_made()
+        if not self._heard:
+            return self._nothing
+        scores = self.push(np.zeros(self.window, np.int16))
+        self.reset()
+        return scores
 
     def push(self, samples):
         """Take a chunk and make the decisions that it completes.
 
         Parameters
         ----------
-        samples : (n,) int16, or float32 within [-1, 1], or bytes of little-endian int16, at the front end's sample
-            rate; n may be 0.
+        samples : (n,) int16, or float32 within [-1, 1], or bytes (any buffer of bytes) of little-endian int16, at the
+            front end's sample rate; n may be 0.
 
         Returns
         -------
@@ -149,75 +197,28 @@ cdef class Stream:
         Raises
         ------
         AudioError : other dtypes or shapes, NaN or infinite samples, half a sample; the stream is unchanged.
+        UseError : another thread is in a push of this stream.
         """
         cdef Py_buffer opened
-        cdef bint s16 = open_samples(samples, &opened)
-        cdef size_t n = <size_t>opened.shape[0]
-        # Every hop completes at most one frame, and the first frame may be nearly there already.
-        cdef Py_ssize_t made, most = n // <size_t>self._hop // <size_t>self._stride + 2
-        if most > self._made.count:
-            self._made = room_for(most, self._made.labels, self._made.window, self._made.sample_rate)
+        cdef bint s16 = open_samples(samples, &opened)  # which may run the caller's code, thus before the claim
+        try:
+            claim(self, &self._use)
+            try:
+                return self._push(opened.buf, s16, <size_t>opened.shape[0])
+            finally:
+                self._use = FREE
+        finally:
+            PyBuffer_Release(&opened)
+
+    cdef Scores _push(self, const void *samples, bint s16, size_t n):
+        cdef size_t made, most = kws_stream_most(&self._state, n)
+        if most > <size_t>self._made.count:
+            self._made = room_for(most, self._made.labels, self._made.window, self._made.sample_rate,
+                                  self._made.origin)
         with nogil:
-            made = self._consume(opened.buf, s16, n)
-        PyBuffer_Release(&opened)
-        return first_of(self._made, made) if made else self._nothing
-
-    cdef Py_ssize_t _consume(self, const void *samples, bint s16, size_t n) noexcept nogil:
-        cdef size_t done = 0
-        cdef Py_ssize_t made = 0
-        while done < n:
             if s16:
-                done += self._online.accept_s16(<const int16_t *>samples + done, n - done)
+                made = kws_stream_push_s16(&self._state, <const int16_t *>samples, n, &self._made.at)
             else:
-                done += self._online.accept_f32(<const float *>samples + done, n - done)
-            if self._online.ready() and self._add_frame():
-                self._decide(made)
-                made += 1
-        return made
-
-    cdef bint _add_frame(self) noexcept nogil:
-        """Take the ready frame into the history; whether it completes a decision."""
-        cdef int32_t i, kept = self._network.frames - 1
-        cdef int8_t largest
-        if self._held == self._capacity:
-            memmove(&self._history[0, 0], &self._history[self._held - kept, 0], kept * self._network.bins)
-            memmove(&self._loudest[0], &self._loudest[self._held - kept], kept)
-            self._held = kept
-        self._online.take_quantized(&self._frame[0], &self._history[self._held, 0])
-        largest = self._history[self._held, 0]
-        for i in range(1, self._loudness_values):
-            largest = max(largest, self._history[self._held, i])
-        self._loudest[self._held] = largest
-        self._held += 1
-        self._frames_seen += 1
-        cdef int64_t past_first = self._frames_seen - self._network.frames
-        return past_first >= 0 and past_first % self._stride == 0
-
-    cdef int8_t _loudest_of(self, int32_t frames) noexcept nogil:
-        """Of the newest frames."""
-        cdef int8_t largest = -128
-        cdef int32_t i
-        for i in range(self._held - frames, self._held):
-            largest = max(largest, self._loudest[i])
-        return largest
-
-    cdef void _decide(self, Py_ssize_t made) noexcept nogil:
-        """The decision of the window that ends now, as number `made` of this push."""
-        cdef Decisions at = self._made.at
-        cdef float *scores = at.values + made * self._network.classes
-        cdef int32_t i, frames = self._network.frames
-        cdef int64_t stride = self._stride * self._hop
-        at.ends[made] = self._decisions * stride + (frames - 1) * self._hop + self._window
-        self._decisions += 1
-        at.loudness[made] = <float>(self._loudest_of(min(self._stride, frames)) * self._loudness_step
-                                    + self._loudness_offset)
-        if self._silence >= 0 and self._loudest_of(frames) < self._gate:
-            for i in range(self._network.classes):
-                scores[i] = 0.0
-            scores[self._silence] = 1.0
-            at.thin[made] = SKIPPED
-            self._kept.past.decisions = 0
-        else:
-            at.thin[made] = <int8_t>self._network.infer_next(
-                self._level, &self._history[self._held - frames, 0], self._stride, &self._kept.past, &self._work.buffers,
-                scores)
+                made = kws_stream_push_f32(&self._state, <const float *>samples, n, &self._made.at)
+        self._heard = self._heard or n > 0
+        return first_of(self._made, made) if made else self._nothing

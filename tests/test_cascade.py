@@ -55,3 +55,12 @@ def test_the_choice_is_written_into_the_model(tmp_path, monkeypatch, capsys):
     for thin in (*LEVELS, "auto"):
         right = [label == hear(chosen, path, label, thin).heard for path, label in clips]
         assert f"{thin:<8} {np.mean(right):.2%}" in said
+
+
+def test_nothing_but_a_model_is_replaced_and_that_is_known_before_the_work(tmp_path, monkeypatch, capsys):
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    monkeypatch.setattr(sys, "argv", ["cascade", "none.kws", str(tmp_path), "--audio", "a.wav", "--out", str(notes)])
+    assert cascade.main() == 2
+    assert capsys.readouterr().err.startswith(f"cascade: error: {notes}: cannot write: another kind of file")
+    assert notes.read_text() == "mine"

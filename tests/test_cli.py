@@ -181,8 +181,10 @@ def test_detect_standard_input(cli, tiny_model_path, recording, monkeypatch):
 def test_detect_standard_input_that_is_wrong(refused, tiny_model_path, recording, monkeypatch):
     standard_input(monkeypatch, b"")
     assert "empty" in refused("detect", "-", "--model", tiny_model_path)
-    standard_input(monkeypatch, recording.read_bytes())
-    assert "pass the file's name" in refused("detect", "-", "--model", tiny_model_path)
+    standard_input(monkeypatch, b"RIFF")
+    assert "damaged WAV" in refused("detect", "-", "--model", tiny_model_path)
+    monkeypatch.setattr(sys, "stdin", None)
+    assert "closed" in refused("detect", "-", "--model", tiny_model_path)
 
 
 def test_detect_standard_input_is_live_whatever_the_pieces(tiny_model_path, recording):
@@ -309,9 +311,9 @@ def test_eval_goes_on_past_bad_clips(cli, refused, tiny_model_path, tmp_path):
         (tmp_path / "yes").mkdir(exist_ok=True)
         wavfile.write(tmp_path / "yes" / f"{name}.wav", RATE, np.zeros(size, np.int16))
     code, out, err = cli("eval", tmp_path, "--model", tiny_model_path, "--json")
-    assert (code, json.loads(out)["clips"]) == (2, 1)
+    assert (code, json.loads(out)["clips"]) == (1, 1)
     assert [line.partition(": the ")[0] for line in err.splitlines()] == [
-        f"kwsrt: error: {tmp_path}/yes/{name}.wav" for name in ("long", "none")]
+        *(f"kwsrt: error: {tmp_path}/yes/{name}.wav" for name in ("long", "none")), "kwsrt: clips left out: 2"]
     (tmp_path / "yes" / "good.wav").write_bytes(b"")
     assert cli("eval", tmp_path, "--model", tiny_model_path)[:2] == (2, "")
 

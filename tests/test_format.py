@@ -1,6 +1,8 @@
 """The packed file: its layout as documented, and that nothing damaged or hostile is taken for a model."""
 import hashlib
 import json
+import os
+import time
 import tracemalloc
 import zlib
 
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from kwsrt import format as file_format
 from kwsrt import layout, numbers
+from kwsrt import manifest as manifests
 from kwsrt.errors import ModelFileError
 from kwsrt.model import Model, load
 from tests.models import make_model, make_tensors, sealed, taken_apart
@@ -224,6 +227,23 @@ def test_unreadable_files(tmp_path):
         load("commands13")
 
 
+def test_only_regular_files_are_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.kws")
+    for path in (tmp_path / "pipe.kws", "/dev/zero"):
+        with pytest.raises(ModelFileError, match="regular file"):
+            file_format.read(path)
+    for name in ("a\0b.kws", "x" * 5000, "\ud800.kws"):
+        for reader in (file_format.read, load):
+            with pytest.raises(ModelFileError):
+                reader(name)
+    (tmp_path / "link.kws").symlink_to(tmp_path / "real.kws")
+    (tmp_path / "real.kws").write_bytes(FILE)
+    assert file_format.read(tmp_path / "link.kws").checksum == GOOD.checksum
+    (tmp_path / "lfs.kws").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
+    with pytest.raises(ModelFileError, match=r"lfs\.kws.*git lfs pull"):
+        load(tmp_path / "lfs.kws")
+
+
 # --- hostile files: the checksum is right, the content is not --------------------------------------------------------
 
 def test_the_helper_builds_good_files():
@@ -325,7 +345,8 @@ def test_hostile_values(path, value):
 def test_networks_of_another_size_do_not_fit():
     for key, value in (("width", 12), ("hidden", 40), ("conv1", 8), ("blocks", 3), ("frames", 12), ("bins", 12)):
         message = refuse(with_text(with_manifest(["network", key], value)))
-        assert "bytes, the file has" in message or "bytes that the manifest asks for" in message
+        known = ("bytes, the file has", "bytes that the manifest asks for", "network.bins")
+        assert any(said in message for said in known)
     assert refuse(with_text(with_manifest(["labels"], ["a", "b", "c"])))
 
 
@@ -333,7 +354,8 @@ def test_huge_networks_cost_nothing():
     largest = {"frames": 1024, "bins": 256, "conv1": 16, "conv2": 256, "width": 256, "hidden": 4096, "blocks": 64,
                "taps": 31, "levels": {str(i): list(range(64)) for i in range(8)}}
     manifest = {**GOOD.manifest, "network": {**GOOD.manifest["network"], **largest},
-                "labels": [str(i) for i in range(1000)]}
+                "frontend": {"bins": 256, "n_fft": 8192, "hop": 160, "fmax": 8000},
+                "labels": [str(i) for i in range(100)]}
     data = with_text(manifest)
     tracemalloc.start()
     try:
@@ -369,6 +391,115 @@ def test_classifiers_that_overflow_still_give_scores(value):
         return
     scores = model.network.run(np.full((1, 8, 8), 50, np.int8), "full")
     assert np.isfinite(scores).all()
+
+
+BAD_LABELS = ["", " ", "a ", "x" * 101, "/etc/passwd", "..", "../up", "a/../b", "a\nb", "a\0b", "\x1b[2J", "\x7f",
+              "\x9b", "\ud800", "\u202eabc", "\u2066x\u2069", "\u200bx", "\u200d", "x\u200c", "\ufeffx", "a\u2028b",
+              "a\tb", 5, None, ["yes"]]
+GOOD_LABELS = ["on/off", "two words", "ünï", "да", "می\u200cخواهم", "x" * 100, "-rf", "[bold]", ".", "a.b", "日本語"]
+
+
+@pytest.mark.parametrize("label", BAD_LABELS, ids=repr)
+def test_labels_that_are_not_safe_to_show_are_refused(label):
+    manifest = with_manifest(["labels"], [label, "no", "_unknown_", "_silence_"])
+    message = refuse(with_text(manifest))
+    assert "label" in message
+    assert message.isprintable()
+    with pytest.raises(ModelFileError, match="label"):
+        file_format.write(manifest, GOOD.tensors)
+
+
+@pytest.mark.parametrize("label", GOOD_LABELS)
+def test_labels_in_any_script_are_taken(label):
+    manifest = with_manifest(["labels"], [label, "no", "_unknown_", "_silence_"])
+    assert Model(file_format.parse(file_format.write(manifest, GOOD.tensors))).labels[0] == label
+
+
+@pytest.mark.parametrize("name", ["auto", "\x1b[2J", "a\nb", "x" * 101])
+def test_thinning_levels_have_names_like_labels(name):
+    assert "levels" in refuse(with_text(with_manifest(["network", "levels"], {name: [0]})))
+
+
+@given(label=st.text(max_size=120))
+@settings(max_examples=60, deadline=None)
+def test_every_label_that_passes_is_one_line_of_text(label):
+    if manifests.is_name(label):
+        assert label.translate(manifests.JOINERS).isprintable()
+        assert 1 <= len(label) <= 100
+        assert label.encode()
+        assert not label.startswith("/")
+        assert ".." not in label
+
+
+def test_a_window_lasts_a_minute_at_most():
+    network = {"frames": 1024, "bins": 8, "conv1": 4, "conv2": 4, "width": 4, "hidden": 4, "blocks": 1, "taps": 1,
+               "levels": {"full": [0]}}
+    rates = (({"hop": 65536}, 4190.3), ({"hop": 940}, 60.2), ({"hop": 4693, "sample_rate": 80000}, 60.0))
+    for frontend, seconds in rates:
+        manifest = {**GOOD.manifest, "network": {**GOOD.manifest["network"], **network},
+                    "frontend": {"bins": 8, "window": 1024, "n_fft": 1024, "fmax": 2000.0, **frontend}}
+        for attempt in (lambda m=manifest: refuse(with_text(m)), lambda m=manifest: manifests.check(m)):
+            began = time.monotonic()
+            try:
+                message = attempt()
+            except ModelFileError as error:
+                message = str(error)
+            assert f"are {seconds:.1f} s of audio" in message
+            assert time.monotonic() - began < 1
+    largest = make_model(1, frontend={"hop": 936, "bins": 8, "fmax": 2000.0}, **network)
+    assert Model(file_format.parse(largest)).verify() == 0.0
+
+
+@pytest.mark.parametrize("value", [NAN, INFINITE, -INFINITE, 10 ** 400, {"a": [1, {"b": NAN}]}], ids=str)
+def test_what_json_cannot_say_is_no_manifest(value):
+    manifest = {**GOOD.manifest, "training": {"loss": value}}
+    with pytest.raises(ModelFileError, match=r"training\.loss"):
+        file_format.write(manifest, GOOD.tensors)
+    assert "training.loss" in refuse(with_text(manifest))
+    text = json.dumps(GOOD.manifest)[:-1].encode() + b',"training":{"loss":1e999}}'
+    assert "training.loss" in refuse(with_text(text))
+
+
+@pytest.mark.parametrize("value", [b"bytes", {1: "a"}, {"a"}, object()], ids=["bytes", "int keys", "set", "object"])
+def test_write_refuses_what_is_no_json(value):
+    with pytest.raises(ModelFileError, match=r"invalid manifest: training\.x"):
+        file_format.write({**GOOD.manifest, "training": {"x": value}}, GOOD.tensors)
+
+
+def test_numpy_numbers_and_tuples_are_written_as_json():
+    manifest = {**GOOD.manifest, "threshold": np.float32(0.5), "smoothing": np.int64(3), "training": {"a": (1, 2.5)}}
+    again = file_format.parse(file_format.write(manifest, GOOD.tensors)).manifest
+    assert (again["threshold"], again["smoothing"], again["training"]) == (0.5, 3, {"a": [1, 2.5]})
+
+
+@pytest.mark.parametrize("depth", [40, 300, 900, 100_000])
+@pytest.mark.parametrize("pair", [("[", "]"), ('{"a":', "}")], ids=["lists", "objects"])
+def test_deep_manifests_are_refused(depth, pair):
+    inner = pair[0] * depth + "1" + pair[1] * depth
+    message = refuse(with_text((json.dumps(GOOD.manifest)[:-1] + f',"x":{inner}}}').encode()))
+    assert "32 levels deep" in message or "not JSON" in message
+    nested = "1"
+    for _ in range(depth):
+        nested = [nested]
+    with pytest.raises(ModelFileError, match="32 levels deep"):
+        file_format.write({**GOOD.manifest, "x": nested}, GOOD.tensors)
+
+
+def test_manifests_that_grow_when_they_are_written_are_refused():
+    many = [0]
+    for _ in range(25):
+        many = [many] * 9
+    with pytest.raises(ModelFileError, match="more values"):
+        file_format.write({**GOOD.manifest, "x": many}, GOOD.tensors)
+    with pytest.raises(ModelFileError, match="bytes long"):
+        file_format.write({**GOOD.manifest, "x": "x" * (1 << 20)}, GOOD.tensors)
+
+
+@pytest.mark.parametrize("threshold", [{"_unknown_": 0.5}, {"yes": 0.5, "_silence_": 0.1}, {"nobody": 0.5}, {"yes": 2}])
+def test_thresholds_are_those_of_keywords(threshold):
+    assert "threshold" in refuse(with_text({**GOOD.manifest, "threshold": threshold}))
+    model = Model(file_format.parse(with_text({**GOOD.manifest, "threshold": {"yes": 0.5}})))
+    model.detector()
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------

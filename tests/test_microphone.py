@@ -1,9 +1,11 @@
 """The microphone and all that hangs on it: with a stand-in for sounddevice, and through real sounddevice, PortAudio,
 ALSA and PulseAudio, whose null sink plays what its monitor records."""
 import asyncio
+import copy
 import io
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -74,6 +76,30 @@ def test_chunks_are_what_the_device_gives(monkeypatch):
     assert library.opened.items() >= {"samplerate": 16000, "device": "USB", "channels": 1, "dtype": "int16"}.items()
     assert (microphone.name, microphone.native_rate, microphone.overflows) == ("USB Mic", 16000, 0)
     assert library.closed == 1
+
+
+@pytest.mark.parametrize(("device", "opened"), [(np.int64(3), 3), (3, 3), ("USB", "USB"), (None, None)])
+def test_a_device_is_a_number_or_a_part_of_its_name(monkeypatch, device, opened):
+    library = fake_sounddevice(monkeypatch)
+    with kwsrt.microphone(device):
+        assert library.opened["device"] == opened
+        assert type(library.opened["device"]) is type(opened)
+
+
+@pytest.mark.parametrize("device", [b"USB", 1.0, True, [1]])
+def test_other_devices_are_refused(monkeypatch, device):
+    fake_sounddevice(monkeypatch)
+    with pytest.raises(OptionError, match=r"device is .*: expected a whole number"):
+        kwsrt.listen(device)
+
+
+def test_neither_microphones_nor_listeners_are_copied(monkeypatch):
+    fake_sounddevice(monkeypatch)
+    with kwsrt.listen() as listener:
+        for thing in (listener, listener.microphone):
+            for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+                with pytest.raises(kwsrt.UseError, match="cannot be copied or pickled: "):
+                    copied(thing)
 
 
 def test_close_ends_the_iteration(monkeypatch):

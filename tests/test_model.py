@@ -78,7 +78,7 @@ def test_a_network_that_cannot_run_names_the_file(tmp_path):
 def test_a_front_end_of_another_width():
     file = file_format.parse(DATA)
     manifest = {**file.manifest, "frontend": {**file.manifest["frontend"], "bins": 24}}
-    with pytest.raises(ModelFileError, match="front end does not feed"):
+    with pytest.raises(ModelFileError, match=r"values a frame, network\.bins"):
         Model(file_format.parse(file_format.write(manifest, file.tensors)))
 
 

@@ -1,6 +1,14 @@
 """The simulation: words lie where and as loud as it says, and detections are counted for what they are."""
 import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from itertools import cycle, pairwise
+from pathlib import Path
+from time import monotonic, sleep
 
 import numpy as np
 import pytest
@@ -9,7 +17,7 @@ from hypothesis import strategies as st
 from scipy.io import wavfile
 
 import kwsrt
-from kwsrt import Detector, Scores, simulation
+from kwsrt import Detector, Scores, mixing, simulation
 from kwsrt.cli import main
 from kwsrt.simulation import Placed, Take
 
@@ -26,17 +34,17 @@ def word(seconds=0.4, level=0.1, frequency=700):
 
 
 def test_a_word_is_found_where_it_sounds():
-    first, last = simulation.sounding(word(0.4), RATE)
+    first, last = mixing.sounding(word(0.4), RATE)
     assert first / RATE == pytest.approx(0.3, abs=0.021)
     assert last / RATE == pytest.approx(0.7, abs=0.021)
-    assert simulation.sounding(np.zeros(RATE, np.float32), RATE) == (0, RATE)
+    assert mixing.sounding(np.zeros(RATE, np.float32), RATE) == (0, RATE)
 
 
 @pytest.mark.parametrize("snr", [-5, 0, 10, 20])
 def test_words_are_mixed_in_at_the_level_that_was_asked_for(snr):
     rng = np.random.default_rng(0)
     background = (0.01 * rng.standard_normal(60 * RATE)).astype(np.float32)
-    out, placed = simulation.mixed(background, cycle([("yes", word()), ("no", word(0.6, 0.3))]), RATE, snr, rng)
+    out, placed = mixing.mixed(background, cycle([("yes", word()), ("no", word(0.6, 0.3))]), RATE, snr, rng)
     assert [one.label for one in placed] == [("yes", "no")[i % 2] for i in range(len(placed))]
     assert 12 <= len(placed) <= 19
     assert np.abs(out).max() <= 1
@@ -51,7 +59,7 @@ def test_words_are_mixed_in_at_the_level_that_was_asked_for(snr):
 
 def test_what_is_too_loud_is_scaled_down_as_a_whole():
     background = np.full(10 * RATE, 0.5, np.float32)
-    out, _ = simulation.mixed(background, cycle([("yes", word())]), RATE, 20, np.random.default_rng(0))
+    out, _ = mixing.mixed(background, cycle([("yes", word())]), RATE, 20, np.random.default_rng(0))
     assert np.abs(out).max() == pytest.approx(1)
     assert out[0] < 0.5
 
@@ -245,3 +253,89 @@ def test_threshold_command_writes_a_model(capsys, tiny_model_path, recordings, t
     assert "--rate" in capsys.readouterr().err
     assert main(["threshold", str(folder), "--model", str(tiny_model_path), "--rate", "100000"]) == 0
     assert "an hour, 95 % interval" in capsys.readouterr().out
+
+
+@pytest.fixture
+def with_bad_ones(recordings, tmp_path):
+    """A folder of recordings and one of clips, each with good and bad files and what other programs leave behind."""
+    folder, clips = tmp_path / "recordings", tmp_path / "clips"
+    shutil.copytree(recordings[0], folder)
+    shutil.copytree(recordings[1], clips)
+    (folder / "bad.wav").write_bytes(b"no audio")
+    wavfile.write(folder / "empty.wav", RATE, np.zeros(0, np.int16))
+    wavfile.write(clips / "yes" / "empty.wav", RATE, np.zeros(0, np.int16))
+    wavfile.write(clips / "yes" / "long.wav", RATE, np.ones(3 * RATE, np.int16))
+    for path in (folder / "._one.wav", clips / "yes" / "._a.wav", folder / "__MACOSX" / "a.wav",
+                 clips / ".cache" / "a.wav"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"\0\5\26\7")
+    return folder, clips
+
+
+@pytest.mark.parametrize("command", [["simulate"], ["threshold", "--rate", "100000"]])
+def test_bad_files_are_named_and_left_out(capsys, tiny_model_path, recordings, with_bad_ones, command):
+    options = ["--model", str(tiny_model_path), "--json", "--processes", "2"]
+    assert main([*command, str(recordings[0]), "--words", str(recordings[1]), *options]) == 0
+    expected = capsys.readouterr().out
+    folder, clips = with_bad_ones
+    assert main([*command, str(folder), "--words", str(clips), *options]) == 1
+    done = capsys.readouterr()
+    assert done.out == expected
+    *named, last = done.err.splitlines()
+    assert last == "kwsrt: recordings and clips left out: 4"
+    assert [line.split(": ")[2] for line in named] == [
+        str(path) for path in (clips / "yes" / "empty.wav", clips / "yes" / "long.wav", folder / "bad.wav",
+                               folder / "empty.wav")]
+
+
+def test_nothing_but_bad_files_is_an_error(capsys, tiny_model_path, with_bad_ones, tmp_path):
+    folder, _ = with_bad_ones
+    options = ["--model", str(tiny_model_path), "--processes", "1"]
+    assert main(["simulate", str(folder / "bad.wav"), str(folder / "empty.wav"), *options]) == 2
+    assert "none of the recordings could be used" in capsys.readouterr().err
+    (tmp_path / "only" / "yes").mkdir(parents=True)
+    wavfile.write(tmp_path / "only" / "yes" / "empty.wav", RATE, np.zeros(0, np.int16))
+    assert main(["simulate", str(folder / "one.wav"), "--words", str(tmp_path / "only"), *options]) == 2
+    assert "none of its clips could be used" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("trouble", "why"), [(MemoryError(), "out of memory"), (None, "was ended from outside")])
+def test_a_recording_that_takes_its_process_down_is_left_out(capsys, monkeypatch, tiny_model_path, recordings, trouble,
+                                                             why):
+    take = simulation.take
+
+    def fatal(job):
+        if job.path.name == "two.wav":
+            if trouble:
+                raise trouble
+            os.kill(os.getpid(), signal.SIGKILL)
+        return take(job)
+
+    monkeypatch.setattr(simulation, "take", fatal)
+    if multiprocessing.get_start_method() != "fork":
+        multiprocessing.set_start_method("fork", force=True)  # other processes would not know of the change
+    folder, _ = recordings
+    assert main(["simulate", str(folder), "--model", str(tiny_model_path), "--json", "--processes", "2"]) == 1
+    done = capsys.readouterr()
+    assert json.loads(done.out)["hours"] == pytest.approx(12 / 3600)
+    assert done.err.count("two.wav") == 1
+    assert why in done.err
+
+
+@pytest.mark.skipif(not Path(f"/proc/self/task/{os.getpid()}/children").exists(), reason="needs Linux and its /proc")
+def test_an_interrupt_ends_all_processes(tiny_model_path, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        wavfile.write(tmp_path / f"{name}.wav", RATE, rng.normal(0, 300, 100 * RATE).astype(np.int16))
+    environment = os.environ | {"PYTHONPATH": str(Path(kwsrt.__file__).parent.parent)}
+    with subprocess.Popen([sys.executable, "-m", "kwsrt", "simulate", tmp_path, "--processes", "2"], env=environment,
+                          cwd=Path(__file__).parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          start_new_session=True) as running:
+        children, deadline = Path(f"/proc/{running.pid}/task/{running.pid}/children"), monotonic() + 30
+        while len(children.read_text().split()) < 2 and monotonic() < deadline:
+            sleep(0.01)
+        os.killpg(running.pid, signal.SIGINT)  # as Ctrl-C in a terminal
+        out, err = running.communicate(timeout=60)
+    assert (running.returncode, out, err) == (130, b"", b"")
+    with pytest.raises(ProcessLookupError):  # none of them is left
+        os.killpg(running.pid, 0)

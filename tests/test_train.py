@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import tracemalloc
 import types
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from kwsrt.clips import find_clips  # noqa: E402
 from kwsrt.evaluation import hear, speaker_of, summary  # noqa: E402
 from kwsrt.frontend import FrontEnd  # noqa: E402
 from tools import folding  # noqa: E402
+from tools.checkpoint_reader import read_checkpoint  # noqa: E402
 from tools.train import (  # noqa: E402
     binarize,
     data,
@@ -39,6 +41,7 @@ from tools.train import (  # noqa: E402
     train,
 )
 from tools.train.network import Network, default_config, norm_act, remember  # noqa: E402
+from tools.train.recordings import recordings_of  # noqa: E402
 from tools.train.ship import evaluation_list  # noqa: E402
 
 CONFIG = """
@@ -564,7 +567,7 @@ def test_coarse_numbers_are_those_of_the_file(clips, tmp_path):
     """A stage with `spread` leaves numbers that are few bits in the file, and one `a` for all levels."""
     run = train.Run(tomllib.loads(CONFIG), arguments(clips, tmp_path / "out"))
     *_, path = [run.train(stage) for stage in run.stages]
-    loaded = folding.load_checkpoint(path)
+    loaded = read_checkpoint(path)
     tensors, _ = folding.fold(folding.build_network(loaded), loaded["network"], rebinarize=False)
     tensors["verify.scores"] = np.zeros((3, 4), np.float32)
     specs = [spec for spec in layout.tensor_specs(loaded["network"], 4) if not spec.is_binary]
@@ -783,7 +786,7 @@ def test_training_without_a_list(clips, tmp_path, caplog):
     with caplog.at_level("INFO", "train"):
         run = train.Run(tomllib.loads(CONFIG), arguments(copy, tmp_path / "out"))
     assert any("has no validation_list.txt: 4 clips of 1 speakers" in record.getMessage() for record in caplog.records)
-    listed = evaluation_list(copy, tmp_path, run.labels).read_text().splitlines()
+    listed = evaluation_list(run.settings, tmp_path).read_text().splitlines()
     assert [line.split("/")[0] for line in listed[:4]] == ["cat", "dog", "no", "yes"]
     assert len({line.split("/")[1] for line in listed[:4]}) == 1
     validating = run.validation["recorded"].label
@@ -799,7 +802,7 @@ def test_validation_hears_what_predict_hears(clips, tmp_path, settings):
     model = types.SimpleNamespace(sample_rate=data.RATE, frontend=frontend,
                                   window=(config.frames - 1) * frontend.hop + frontend.window)  # fmt: skip
     paths = [path for word in ("cat", "dog", "no", "yes") for path in sorted((clips / word).iterdir())[2:]]
-    wanted = [kwsrt.Model._features(model, *audio.read(path)) for path in paths]
+    wanted = [kwsrt.Model._features(model, *audio.read(path), None) for path in paths]
     assert np.array_equal(samples.features, wanted)
 
 
@@ -1004,3 +1007,23 @@ def test_speed_keeps_the_level():
     faster = sounds.filtered(tone, 1.1)
     assert abs(len(faster) - 16000 / 1.1) < 60
     assert abs(np.sqrt((faster**2).mean()) - np.sqrt(0.5)) < 0.02
+
+
+def test_long_recordings_stay_on_disk(tmp_path):
+    """Cuts are those of the whole recordings, and training never holds more than a cut."""
+    rng = np.random.default_rng(0)
+    waves = [rng.integers(-9999, 9999, seconds * data.RATE).astype(np.int16) for seconds in (3, 60, 1)]
+    for i, wave in enumerate(waves):
+        sf.write(tmp_path / f"{i}.flac", wave, data.RATE, subtype="PCM_16")
+    whole = [wave / np.float32(32768) for wave in waves]
+    tracemalloc.start()
+    kept = recordings_of([tmp_path / f"{i}.flac" for i in range(3)], data.RATE, tmp_path / "cache")
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000  # the longest has 3.8 MB
+    tracemalloc.stop()
+    assert not list((tmp_path / "cache").iterdir())
+    for part in (True, False):
+        halves = [data.split_noise(one, part) for one in kept]
+        arrays = [wave[:len(wave) * 4 // 5] if part else wave[len(wave) * 4 // 5:] for wave in whole]
+        for seed in range(20):
+            cut, want = (data.random_cut(each, 20000, np.random.default_rng(seed)) for each in (halves, arrays))
+            np.testing.assert_array_equal(cut, want)

@@ -1,34 +1,55 @@
 """Write a model's card from measurements on the packed file itself.
 
-    python -m tools.card MODEL.kws CLIPS --report REPORT.txt [--list FILE] [--negatives RECORDING ...]
+    python -m tools.card MODEL.kws CLIPS --report REPORT.txt [--list FILE] [--negatives FILE ...] [--about FILE.toml]
 
 CLIPS and FILE: as `kwsrt eval` takes them. REPORT.txt: what tools/convert.py printed. The card, MODEL.md
 beside the file, has the accuracy of every thinning level, the confusion of the first, detections in the negatives
 (recordings in which no keyword is said), where the model comes from, and the commands that gave each number.
+
+What nobody can measure comes from the model's own training (the table [about] of its config) or from FILE.toml, and is
+left out where neither knows it: purpose, weaknesses, model_licence, attribution; and of the measurement, clips and
+negatives (what they are), commands (a list, those that made them) and remarks.
 """
 import argparse
 import sys
+import tomllib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import kwsrt
-from kwsrt import audio
+from kwsrt import audio, files
+from kwsrt.cli.output import guarded, shown
 from kwsrt.cli.picture import draw_confusion
 from kwsrt.clips import find_clips
+from kwsrt.errors import OptionError
 from kwsrt.evaluation import hear, summary
 
-INTENDED = """\
-Ten command words in English, one at a time, spoken to a device with a microphone of any kind, and everything else as
-`_unknown_` or `_silence_`."""
-WEAK = """\
-- `on` and `off` had about 14 % of the dataset's clips in training, `yes`, `no` and `go` about 42 %.
-- Homophones ("know", "write", "dawn" for some speakers) count as keywords. Words that begin or end like one may be
-  taken for it, and so may a second of quick running speech: ask for a higher threshold where that hurts.
-- Speech Commands was recorded at close range by mostly native or fluent speakers; far fields, strong accents, children
-  and music were not measured.
-- Scores are calibrated for single words of a second as in the validation clips, not for running speech."""
+ABOUT = ("purpose", "weaknesses", "model_licence", "attribution", "clips", "commands", "remarks", "negatives")
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What a file says of a model, by the names in ABOUT.
+
+    Raises
+    ------
+    OptionError : no TOML, or other names.
+    """
+    try:
+        said = tomllib.loads(files.read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise OptionError(f"{path}: no TOML: {error}") from None
+    if strange := sorted(said.keys() - told(said).keys()):
+        raise OptionError(f"{path}: {strange[0]!r}: expected texts named {', '.join(ABOUT)} (commands: a list)")
+    return said
+
+
+def told(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the values that a card has a place for."""
+    return {key: value for key, value in said.items() if key in ABOUT and (
+        isinstance(value, list) and all(isinstance(line, str) for line in value) if key == "commands"
+        else isinstance(value, str))}
 
 
 def false_alarms(model: kwsrt.Model, recordings: Iterable[Path], thin: str) -> tuple[int, float]:
@@ -49,14 +70,46 @@ def confusions(result: dict[str, Any], most: int = 4) -> str:
 
 
 def _table(rows: list[list[str]]) -> str:
-    head, *body = rows
+    head, *body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *body])
 
 
-def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: list[Path]) -> str:
-    """The card's text."""
+def _recipe(training: Mapping[str, Any], planes: int) -> str:
+    """What is known of how a model was trained."""
+    recipe = training.get("recipe")
+    recipe = recipe if isinstance(recipe, Mapping) else {}
+    known = {"stages: ": ", ".join(training.get("history") or []),
+             "logits distilled from ": ", ".join(recipe.get("teachers") or []),
+             "seed ": training.get("seed"), "torch ": training.get("torch")}
+    parts = [f"{what}{value}" for what, value in known.items() if value not in ("", None)]
+    return "; ".join([*parts, f"{planes} activation planes"]) if parts else ""
+
+
+def _origin(model: kwsrt.Model, path: Path, about: Mapping[str, Any]) -> str:
+    """The table of what the model is and where it comes from."""
+    manifest, training = model.manifest, _training(model)
+    licence = about.get("model_licence") or manifest.get("licence") or ""
+    levels = (f"{level}: blocks {', '.join(map(str, blocks))}"
+              for level, blocks in manifest["network"]["levels"].items())
+    rows = {"file": f"`{path.name}`, {model.size:,} bytes, SHA-256 `{model.checksum}`",
+            "labels": ", ".join(model.labels), "thinning levels": ", ".join(levels),
+            "front end": ", ".join(f"{key} {value}" for key, value in model.frontend.options.items()),
+            "training data": training.get("dataset"), "data licence": training.get("licence"), "model licence": licence,
+            "attribution": about.get("attribution"), "recipe": _recipe(training, manifest["network"]["planes"]),
+            "date": training.get("date")}
+    return _table([["", ""], *([what, shown(value)] for what, value in rows.items() if value)])
+
+
+def _training(model: kwsrt.Model) -> Mapping[str, Any]:
+    training = model.manifest.get("training")
+    return training if isinstance(training, Mapping) else {}
+
+
+def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: list[Path],
+         about: Mapping[str, Any] | None = None) -> str:
+    """The card's text; `about` as read_about gives it, before what the model knows of itself."""
     model = kwsrt.load(path)
-    training = model.manifest["training"]
+    about = told({**_training(model), **(about or {})})
     found = find_clips(clips, listed, model.labels)
     results = {thin: summary([hear(model, clip, label, thin) for clip, label in found], model.labels)
                for thin in (*model.thin_levels, "auto")}
@@ -71,34 +124,14 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
     heard = list(next(iter(first["confusion"].values())))
     confusion = [["said / heard", *heard]]
     confusion += [[said, *(str(n or "") for n in row.values())] for said, row in first["confusion"].items()]
-    recipe = training.get("recipe", {})
+    evaluated = f"kwsrt eval CLIPS --model {path.name}{' --list LIST' if listed else ''} --thin LEVEL"
+    commands = "".join(f"    {command}\n" for command in (*about.get("commands", []), evaluated))
+    of = f" of {about['clips']}" if about.get("clips") else ""
     parts = [
-        f"# {model.name}", INTENDED,
-        _table([["", ""], ["file", f"`{path.name}`, {model.size:,} bytes, SHA-256 `{model.checksum}`"],
-                ["labels", ", ".join(model.labels)],
-                ["thinning levels", ", ".join(f"{k}: blocks {', '.join(map(str, v))}"
-                                              for k, v in model.manifest["network"]["levels"].items())],
-                ["front end", ", ".join(f"{k} {v}" for k, v in model.manifest["frontend"].items())],
-                ["training data", training.get("dataset", "")], ["data licence", training.get("licence", "")],
-                ["model licence", "CC BY 4.0, as its data; attribution: Pete Warden, \"Speech Commands: A Dataset for "
-                 "Limited-Vocabulary Speech Recognition\", 2018; Panayotov et al., \"LibriSpeech\", 2015; "
-                 "K. J. Piczak, \"ESC: Dataset for Environmental Sound Classification\", 2015 (CC BY 3.0)"],
-                ["recipe", f"`tools/train/configs`: {', '.join(training.get('history', []))}; "
-                 f"{recipe.get('planes')} activation planes, logits distilled from "
-                 f"{', '.join(recipe.get('teachers', [])) or 'none'}, seed {training.get('seed')}, "
-                 f"torch {training.get('torch')}"],
-                ["date", str(training.get("date", ""))]]),
-        f"## Accuracy\nMeasured on the packed file, on {first['clips']:,} clips of the official validation split "
-        "(speakers that training never saw; words without a label of their own count as `_unknown_`, and about 6 % of "
-        "its `other_words` are a hidden \"yes\"), with `_silence_` cut from background noise that training did not "
-        "see:\n\n"
-        "    python DATA/unpack.py CLIPS --split validation\n    python -m tools.silence_clips CLIPS\n"
-        "    kwsrt eval CLIPS --thin LEVEL\n\n"
-        "The interval is the bootstrap's over speakers. These clips chose among settings and set the temperature of "
-        "the scores, so they flatter a little. One training run; tools/train/README.md has those of another seed, and "
-        "what was tried.\n\n"
-        + _table(accuracy),
-        f"Confusion, {top}:\n\n" + _table(confusion),
+        f"# {shown(model.name)}", about.get("purpose", "").strip(), _origin(model, path, about),
+        f"## Accuracy\nMeasured on the packed file, on {first['clips']:,} clips{of}:\n\n{commands}\n"
+        f"The interval is the bootstrap's over speakers. {about.get('remarks', '')}".rstrip(),
+        _table(accuracy), f"Confusion, {top}:\n\n" + _table(confusion),
         f"![The same as a picture, shares of each row]({picture.name})"]
     if negatives:
         rows = [["level", "detections", "hours", "an hour"]]
@@ -106,19 +139,27 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
         for thin in (*model.thin_levels, "auto"):
             events, hours = false_alarms(model, negatives, thin)
             rows.append([thin, str(events), f"{hours:.2f}", f"{events / hours:.1f}"])
-        parts.append("## False accepts\nDetections with the default threshold "
-                     f"({model.manifest['threshold']}) in recordings in which no keyword is said and which "
-                     "training left out: read speech (LibriSpeech), continuous and so the hard case, and wake words "
-                     "(Mycroft):\n\n"
-                     "    kwsrt detect --thin LEVEL " + named + "\n\n" + _table(rows))
-    parts += ["## Known weaknesses\n"
-              f"- Most frequent confusions of keywords, full: {confusions(first)}.\n{WEAK}",
-              "## Conversion\nThe report of `python tools/convert.py`, replayed on `tests/recordings`:\n\n"
-              f"```\n{report}\n```"]
-    return "\n\n".join(parts) + "\n"
+        what = f" and which {about['negatives']}" if about.get("negatives") else ""
+        parts.append(f"## False accepts\nDetections with the model's own threshold ({_threshold(model)}) in recordings "
+                     f"in which no keyword is said{what}:\n\n"
+                     f"    kwsrt detect --model {path.name} --thin LEVEL {shown(named)}\n\n{_table(rows)}")
+    pairs = confusions(first)
+    weaknesses = [f"- Most frequent confusions of keywords, {top}: {pairs}."] if pairs else []
+    weaknesses += [about["weaknesses"].strip()] if about.get("weaknesses") else []
+    parts += ["## Known weaknesses\n" + "\n".join(weaknesses)] if weaknesses else []
+    parts += [f"## Conversion\nThe report of `python tools/convert.py`:\n\n```\n{report}\n```"]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def main() -> int:
+def _threshold(model: kwsrt.Model) -> str:
+    """Its own threshold, or the range of those of its keywords."""
+    if not isinstance(model.threshold, dict):
+        return f"{model.threshold:g}"
+    values = model.threshold.values()
+    return f"{min(values):g} to {max(values):g}, by keyword" if values else "none"
+
+
+def main(argv: list[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
@@ -126,11 +167,17 @@ def main() -> int:
     parser.add_argument("--list", type=Path, metavar="FILE")
     parser.add_argument("--report", type=Path, required=True)
     parser.add_argument("--negatives", type=Path, nargs="*", default=[])
-    arguments = parser.parse_args()
-    report = arguments.report.read_text().strip()
-    text = card(arguments.model, arguments.clips, arguments.list, report, arguments.negatives)
-    arguments.model.with_suffix(".md").write_text(text)
-    return 0
+    parser.add_argument("--about", type=Path, metavar="FILE.toml")
+    arguments = parser.parse_args(argv)
+
+    def work() -> int:
+        about = read_about(arguments.about) if arguments.about else {}
+        report = files.read_text(arguments.report).strip()
+        text = card(arguments.model, arguments.clips, arguments.list, report, arguments.negatives, about)
+        files.write(arguments.model.with_suffix(".md"), text)
+        return 0
+
+    return guarded(work, "card")
 
 
 if __name__ == "__main__":

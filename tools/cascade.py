@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import kwsrt
-from kwsrt import audio
+from kwsrt import audio, files
 from kwsrt import format as file_format
 from kwsrt.cli.bench import compare
+from kwsrt.cli.output import guarded, say
 from kwsrt.clips import find_clips
 
 Array = NDArray[Any]
@@ -89,6 +90,13 @@ def main() -> int:
     parser.add_argument("--loss", type=float, default=0.1, metavar="POINTS")
     parser.add_argument("--out", type=Path, metavar="FILE.kws")
     arguments = parser.parse_args()
+    return guarded(lambda: run(arguments), "cascade")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do what the options say. Raises KwsrtError."""
+    if arguments.out:
+        files.check_writable(arguments.out, replaces=file_format.MAGIC)
     model = kwsrt.load(arguments.model)
     samples = np.concatenate([audio.prepare(*audio.read(path), model.sample_rate) for path in arguments.audio])
     known = {level: predictions(model, arguments.clips, arguments.list, level) for level in model.thin_levels}
@@ -100,14 +108,14 @@ def main() -> int:
     found = list(cascades(best, right, heard, shared, blocks))
     chosen = min((cascade for cascade in found if cascade.accuracy >= least), key=lambda cascade: cascade.cost)
     data = file_format.write({**model.manifest, "clear": chosen.clear}, model.tensors)
-    if arguments.out:
-        arguments.out.write_bytes(data)
     timed = compare(kwsrt.Model(file_format.parse(data)), samples)
     accuracy = {**{level: values.mean() for level, values in right.items()}, "auto": chosen.accuracy}
-    print("auto: " + ", ".join(f"{level} from {score:g} on" for level, score in chosen.clear.items()))
+    say("auto: " + ", ".join(f"{level} from {score:g} on" for level, score in chosen.clear.items()))
     for row in timed["levels"]:
-        print(f"{row['thin']:<8} {accuracy[row['thin']]:.2%} {row['network_us']:8.1f} us {row['of_first']:7.1%}")
-    print("ended with " + ", ".join(f"{level} {share:.1%}" for level, share in timed["auto"].items()))
+        say(f"{row['thin']:<8} {accuracy[row['thin']]:.2%} {row['network_us']:8.1f} us {row['of_first']:7.1%}")
+    say("ended with " + ", ".join(f"{level} {share:.1%}" for level, share in timed["auto"].items()))
+    if arguments.out:
+        files.write(arguments.out, data, replaces=file_format.MAGIC)
     return 0
 
 

@@ -4,15 +4,19 @@
     python tools/convert.py MODEL.onnx OUT.kws               (needs onnx and onnxruntime, no torch)
     python tools/convert.py MODEL.kws --onnx MODEL.onnx      (the same network in standard ONNX operators)
 
+It writes whole files or none, and replaces nothing but what it wrote itself.
+
 The conversion proves that the weights are 1-bit, folds norms and scales, packs, and then replays the source against the
 packed file on real audio: layer by layer, each packed layer fed with what the source fed its own, and end to end. It
 fails, naming the layer, where a difference is more than the rounding of the stored float16 numbers explains.
 """
 import argparse
+import contextlib
 import hashlib
 import json
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -23,17 +27,23 @@ from numpy.typing import NDArray
 if not __package__:  # run as a script: make `tools` importable
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from kwsrt import audio
+from kwsrt import audio, files
 from kwsrt import format as file_format
-from kwsrt.errors import KwsrtError
-from kwsrt.frontend import FrontEnd
+from kwsrt import manifest as manifests
+from kwsrt.cli.output import guarded, say
+from kwsrt.clips import recordings
+from kwsrt.errors import OptionError
+from kwsrt.frontend import FrontEnd, OnlineFrontEnd
 from kwsrt.network import Network
-from tools.folding import ConversionError, build_network, fold, load_checkpoint
+from tools.checkpoint_reader import ConversionError, described, read_checkpoint
+from tools.folding import build_network, fold
 
 Array = NDArray[Any]
 RECORDINGS = Path(__file__).resolve().parent.parent / "tests" / "recordings"
 # a, b and slope are stored with 11 significant bits each; sums of three such roundings stay below this share.
 ROUNDING = 3 * 2.0 ** -11
+# What an ONNX graph's manifest says of detection, which the packed file says too.
+DETECTION = ("threshold", "smoothing", "patience", "clear")
 TOP_LEVEL_LAYERS = ("conv1", "conv2", "fc1")
 PARTS = ("memory", "expand", "project")
 
@@ -42,18 +52,29 @@ PARTS = ("memory", "expand", "project")
 
 def replay_windows(paths: list[Path], frontend: FrontEnd, frames: int, most: int) -> tuple[Array, Array]:
     """Windows spread evenly over the recordings: float32 features and int8 q, (windows, frames, width) each."""
-    files = [file for path in paths
-             for file in (sorted(f for f in path.rglob("*") if f.suffix in (".wav", ".flac"))
-                          if path.is_dir() else [path])]
-    windows = []
-    for file in files:
-        samples, rate = audio.read(file)
-        features = frontend.features(audio.prepare(samples, rate, frontend.sample_rate))
-        windows += [features[start:start + frames] for start in range(0, len(features) - frames + 1, frames // 4)]
-    if not windows:
+    found = recordings(paths)
+    for file in found:
+        if file.exists() and not file.is_file():
+            raise ConversionError(f"{file}: not a file: what --audio names is read twice")
+    # Once to count them, and once for those that are wanted: recordings may be too long to be kept.
+    count = sum(1 for file in found for _ in _windows(file, frontend, frames))
+    if not count:
         raise ConversionError("no audio of at least a second to replay: name recordings with --audio")
-    chosen = np.stack([windows[i] for i in np.linspace(0, len(windows) - 1, min(most, len(windows))).astype(int)])
+    wanted = set(np.linspace(0, count - 1, min(most, count)).astype(int).tolist())
+    every = (window for file in found for window in _windows(file, frontend, frames))
+    chosen = np.stack([window.copy() for i, window in enumerate(every) if i in wanted])
     return chosen, np.stack([frontend.quantize(window) for window in chosen])
+
+
+def _windows(file: Path, frontend: FrontEnd, frames: int) -> Iterator[Array]:
+    """Windows of a recording's features, float32 (frames, width), each a quarter of it after the one before."""
+    online = OnlineFrontEnd(frontend)
+    held = np.zeros((0, frontend.width), np.float32)
+    for piece in audio.pieces(file, frontend.sample_rate):
+        held = np.concatenate([held, online.accept(piece)])
+        while len(held) >= frames:
+            yield held[:frames]
+            held = held[max(1, frames // 4):]
 
 
 # --- replay, layer by layer ------------------------------------------------------------------------------------------
@@ -83,6 +104,19 @@ def source_activations(network: Any, q: Array, level: str, indices: list[int]) -
         for hook in hooks:
             hook.remove()
     return seen, logits.numpy()
+
+
+def hold_weights(network: Any) -> None:
+    """Let every layer of a training network multiply with the weights that it has now, in double precision.
+
+    They are made of the latent weights at every pass. In double precision, some latent weights that lie just between
+    two whole numbers, as those of a checkpoint in half precision do, would be rounded to the other one than those that
+    were packed.
+    """
+    for layer in network.modules():
+        if hasattr(layer, "effective_weight"):
+            weights = layer.effective_weight().detach().double()
+            layer.effective_weight = lambda held=weights: held
 
 
 def _allowed(y: Array, a: Array, inputs_near_a_step: int, largest_sum: float) -> Array:
@@ -182,14 +216,23 @@ def report(data: bytes, differences: Mapping[str, float], scores: Mapping[str, f
 
 # --- the conversion --------------------------------------------------------------------------------------------------
 
-def _manifest(labels: list[str], frontend: Mapping[str, Any], network: Mapping[str, Any], options: argparse.Namespace,
-              training: Any, source: Path) -> dict[str, Any]:
-    detector = {key: value for key in ("threshold", "smoothing", "patience")
-                if (value := getattr(options, key)) is not None}
-    return {"name": options.name, "labels": labels, "frontend": dict(frontend), "network": dict(network), **detector,
-            "training": training,
-            "provenance": {"source": source.name, "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
-                           "converted": date.today().isoformat()}}
+def _manifest(said: Mapping[str, Any], training: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """The packed file's manifest, checked: labels, frontend and network are those of the source, and so is what it says
+    of detection unless the options do.
+
+    Raises
+    ------
+    ModelFileError : see kwsrt.manifest.check.
+    """
+    detection = {"threshold": 0.8} | {key: said[key] for key in DETECTION if key in said}
+    detection |= {key: value for key in DETECTION if (value := getattr(options, key, None)) is not None}
+    licence = training.get("model_licence") or said.get("licence")
+    source: Path = options.source
+    return manifests.check({
+        "name": options.name, **{key: said.get(key) for key in ("labels", "frontend", "network")}, **detection,
+        **({"licence": licence} if licence else {}), "training": training,
+        "provenance": {"source": source.name, "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+                       "converted": date.today().isoformat()}})
 
 
 def _with_scores(manifest: dict[str, Any], tensors: dict[str, Array], frontend: FrontEnd) -> dict[str, Array]:
@@ -209,15 +252,17 @@ def _softmax(logits: Array) -> Array:
 
 def convert_checkpoint(path: Path, options: argparse.Namespace) -> tuple[bytes, str]:
     """A .pt checkpoint to the bytes of a file and the report."""
-    checkpoint = load_checkpoint(path)
+    checkpoint = read_checkpoint(path)
+    network, labels = checkpoint["network"], checkpoint["labels"]
+    training, left_out = described({"training": checkpoint.get("train")})
     source = build_network(checkpoint)
-    network = checkpoint["network"]
     tensors, notes = fold(source, network, rebinarize=options.rebinarize)
-    frontend = FrontEnd(**checkpoint["frontend"])
+    hold_weights(source)
+    manifest = _manifest(checkpoint, training.get("training") or {}, options)
+    frontend = FrontEnd(**manifest["frontend"])
     _, q = replay_windows(options.audio, frontend, network["frames"], options.windows)
-    manifest = _manifest(checkpoint["labels"], checkpoint["frontend"], network, options, checkpoint.get("train"), path)
     data = file_format.write(manifest, _with_scores(manifest, tensors, frontend))
-    packed = Network(network, len(checkpoint["labels"]), file_format.parse(data).tensors)
+    packed = Network(network, len(labels), file_format.parse(data).tensors)
     differences = {} if notes else compare_layers(source, packed, tensors, network, q, 8)
     scores, agreement = {}, {}
     for level, indices in network["levels"].items():
@@ -225,46 +270,49 @@ def convert_checkpoint(path: Path, options: argparse.Namespace) -> tuple[bytes, 
         got = packed.run(q, level)
         scores[level] = float(np.abs(got - want).max())
         agreement[level] = float((got.argmax(1) == want.argmax(1)).mean())
-    return data, report(data, differences, scores, agreement, len(q), notes)
+    return data, report(data, differences, scores, agreement, len(q), [*notes, *left_out])
 
 
 def convert_onnx(path: Path, options: argparse.Namespace) -> tuple[bytes, str]:
     """An .onnx graph to the bytes of a file and the report."""
     try:
-        import onnxruntime
+        import onnxruntime  # noqa: F401
 
-        from tools import onnx_graph
+        from tools import onnx_reader
     except ImportError:
         raise ConversionError("ONNX models need onnx and onnxruntime: pip install kwsrt[convert]") from None
-    model = onnx_graph.read_model(path)
-    kept, tensors, notes = onnx_graph.restore(model, rebinarize=options.rebinarize)
-    frontend = FrontEnd(**kept["frontend"])
-    features, q = replay_windows(options.audio, frontend, kept["network"]["frames"], options.windows)
-    manifest = _manifest(kept["labels"], kept["frontend"], kept["network"], options, kept.get("training"), path)
+    model, said, changed = onnx_reader.read_model(path)
+    training = said.get("training")
+    manifest = _manifest(said, training if isinstance(training, dict) else {}, options)
+    tensors, notes = onnx_reader.restore(model, manifest, rebinarize=options.rebinarize)
+    frontend = FrontEnd(**manifest["frontend"])
+    features, q = replay_windows(options.audio, frontend, manifest["network"]["frames"], options.windows)
     data = file_format.write(manifest, _with_scores(manifest, tensors, frontend))
-    packed = Network(kept["network"], len(kept["labels"]), file_format.parse(data).tensors)
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    packed = Network(manifest["network"], len(manifest["labels"]), file_format.parse(data).tensors)
+    wanted = onnx_reader.scores(model, features, manifest)
     scores, agreement = {}, {}
-    for level in kept["network"]["levels"]:
-        want = session.run([f"scores.{level}"], {"features": features})[0]
+    for level, want in wanted.items():
         got = packed.run(q, level)
         scores[level] = float(np.abs(got - want).max())
         agreement[level] = float((got.argmax(1) == want.argmax(1)).mean())
         if scores[level] > 1e-4 and not notes:
             raise ConversionError(f"level {level}: the packed file's scores differ by {scores[level]:.2g} from the "
                                   "graph's: the graph computes something else than its initializers say")
-    return data, report(data, {}, scores, agreement, len(q), notes)
+    return data, report(data, {}, scores, agreement, len(q), [*changed, *notes])
 
 
 def export_onnx(file: file_format.ModelFile, out: Path) -> None:
     """Write the network of a packed file as ONNX."""
-    try:
-        import onnx
+    files.write(out, _onnx_graph().export(file.manifest, file.tensors).SerializeToString(),
+                replaces=_onnx_graph().BEGINNING)
 
+
+def _onnx_graph() -> Any:
+    try:
         from tools import onnx_graph
     except ImportError:
         raise ConversionError("--onnx needs onnx: pip install kwsrt[convert]") from None
-    onnx.save(onnx_graph.export(file.manifest, file.tensors), str(out))
+    return onnx_graph
 
 
 def parser() -> argparse.ArgumentParser:
@@ -275,8 +323,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("out", type=Path, nargs="?", help="the packed file to write, OUT.kws")
     made.add_argument("--onnx", type=Path, metavar="OUT.onnx", help="write the packed network as ONNX too")
     made.add_argument("--name", help="name of the model (default: the output's file name)")
-    made.add_argument("--threshold", type=float, default=0.8,
-                      help="detection threshold that the file declares (%(default)s)")
+    made.add_argument("--threshold", type=float,
+                      help="detection threshold that the file declares (default: the ONNX model's, or 0.8)")
     made.add_argument("--smoothing", type=int, help="and the decisions that its scores are averaged over")
     made.add_argument("--patience", type=int, help="and the decisions in a row that a detection takes")
     made.add_argument("--audio", type=Path, nargs="+", default=[RECORDINGS],
@@ -290,9 +338,10 @@ def parser() -> argparse.ArgumentParser:
 
 def run(options: argparse.Namespace) -> None:
     """Do what the options say. Raises KwsrtError."""
-    if not options.source.exists():
-        raise ConversionError(f"{options.source}: no such file")
-    if options.source.suffix == ".kws":
+    if options.windows < 1:
+        raise OptionError(f"--windows {options.windows}: expected 1 or more, since what is not replayed is not proved")
+    _check_outputs(options)
+    if options.source.suffix.lower() == ".kws":
         if options.out is not None or options.onnx is None:
             raise ConversionError("a .kws file is packed already: give --onnx OUT.onnx, and no OUT.kws")
         export_onnx(file_format.read(options.source), options.onnx)
@@ -300,23 +349,48 @@ def run(options: argparse.Namespace) -> None:
     if options.out is None:
         raise ConversionError("give the packed file to write: OUT.kws")
     options.name = options.name or options.out.stem
-    convert = convert_onnx if options.source.suffix == ".onnx" else convert_checkpoint
+    convert = convert_onnx if options.source.suffix.lower() == ".onnx" else convert_checkpoint
     data, text = convert(options.source, options)
-    options.out.write_bytes(data)
+    files.write(options.out, data, replaces=file_format.MAGIC)
     if options.onnx is not None:
         export_onnx(file_format.parse(data), options.onnx)
-    print(json.dumps(text) if options.json else text)
+    say(*([json.dumps(text)] if options.json else text.splitlines()))
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """That the files to write are none of those to read, nor anything else that somebody may want to keep.
+
+    Raises
+    ------
+    OptionError : they are.
+    """
+    for name, path in (("OUT.kws", options.out), ("--onnx", options.onnx)):
+        if path is not None and _same(path, options.source):
+            raise OptionError(f"{name} {path}: that is the file to convert; name another one")
+    if options.out is not None:
+        files.check_writable(options.out, replaces=file_format.MAGIC)
+    if options.onnx is not None:
+        if options.out is not None and _same(options.out, options.onnx):
+            raise OptionError(f"--onnx {options.onnx}: that is the packed file to write; name another one")
+        files.check_writable(options.onnx, replaces=_onnx_graph().BEGINNING)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, which need not be there yet."""
+    with contextlib.suppress(OSError, ValueError):
+        return os.path.samefile(one, other)
+    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; 0, or 2 after a one-line message."""
     options = parser().parse_args(arguments)
-    try:
+
+    def work() -> int:
         run(options)
-    except (KwsrtError, OSError) as error:
-        print("convert.py: error:", *str(error).split(), file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return guarded(work, "convert.py")
 
 
 if __name__ == "__main__":

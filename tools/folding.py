@@ -3,56 +3,41 @@
 Needs torch, for the checkpoint only. The numbers are those of kwsrt.format: every layer is an exact integer sum n of
 quantised activations and +1/-1 (or int8) weights, then a*n + b and PReLU.
 """
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kwsrt import layout
-from kwsrt.errors import KwsrtError
 from kwsrt.layers import pack_weights
+from tools.checkpoint_reader import ConversionError
 
 Array = NDArray[Any]
 NORM_EPSILON = 1e-5
 
 
-class ConversionError(KwsrtError, ValueError):
-    """A checkpoint or graph that cannot become a packed model; the message names the layer."""
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """The checkpoint as a dict, read without pickle's code execution.
+def build_network(checkpoint: dict[str, Any]) -> Any:
+    """The training network of a checkpoint that `read_checkpoint` read, with its weights, in evaluation mode.
 
     Raises
     ------
-    ConversionError : unreadable, or not a kwsrt checkpoint of this version.
+    ConversionError : weights that are not those of such a network, or not finite.
     """
-    try:
-        import torch
-    except ImportError:
-        raise ConversionError("a .pt checkpoint needs torch: pip install kwsrt[train]; "
-                              "an .onnx model does not") from None
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch reports a bad file with whatever its readers raise
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConversionError(f"{path}: cannot read the checkpoint safely ({first_line})") from None
-    if not isinstance(checkpoint, dict) or checkpoint.get("format") != "kwsrt-checkpoint" \
-            or checkpoint.get("version") != 1:
-        raise ConversionError(f"{path}: not a kwsrt checkpoint (tools/train writes them)")
-    return checkpoint
-
-
-def build_network(checkpoint: dict[str, Any]) -> Any:
-    """The training network of a checkpoint with its weights, in evaluation mode."""
     from tools.train.network import Network
 
-    try:
-        network = Network(checkpoint["network"], len(checkpoint["labels"]))
-        network.load_state_dict(checkpoint["state"])
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ConversionError(f"the checkpoint's weights do not fit its network: {error}") from None
+    network = Network(checkpoint["network"], len(checkpoint["labels"]))
+    given, wanted = checkpoint["state"], network.state_dict()
+    for what, names in (("has no", wanted.keys() - given.keys()), ("has a strange", given.keys() - wanted.keys())):
+        if names:
+            raise ConversionError(f"the checkpoint {what} {min(names)!r} (of {len(names)} such weights): it does not "
+                                  "fit its network")
+    for name, weights in wanted.items():
+        if given[name].shape != weights.shape:
+            raise ConversionError(f"{name}: weights of shape {tuple(given[name].shape)}, the network has "
+                                  f"{tuple(weights.shape)}")
+        if not given[name].float().isfinite().all():
+            raise ConversionError(f"{name}: weights that are NaN or infinite")
+    network.load_state_dict(given)
     return network.eval()
 
 

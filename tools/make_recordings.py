@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
+from kwsrt import files
 from tools.train.voices import SAMPLE_RATE, say, write_wav
 
 VOICES = ("en-us", "en-gb", "en-us+f3")
@@ -122,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     both, where_stop = stereo(rng)
     write_wav(args.dest / "stereo_44100.wav", to_int16(both), 44_100)
     truth = {"commands.wav": where, "other_words.wav": [], "noise.wav": [], "stereo_44100.wav": where_stop}
-    (args.dest / "truth.json").write_text(json.dumps(truth, indent=1) + "\n")
+    files.write(args.dest / "truth.json", json.dumps(truth, indent=1) + "\n")
     return 0
 
 

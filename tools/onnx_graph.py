@@ -1,4 +1,4 @@
-"""A packed network as an ONNX graph of standard operators, and back. Needs onnx, no torch.
+"""A packed network as an ONNX graph of standard operators. Needs onnx, no torch. The way back is tools/onnx_reader.py.
 
 The graph computes what the kernels compute, number by number: quantised activations and weights are small integers in
 float32, so every sum is exact whatever the order, and every other operation is rounded on its own. A Cast to int32 and
@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from kwsrt import layout
-from kwsrt.layers import pack_weights, unpack_weights
-from tools.folding import ConversionError, split_signs
+from kwsrt.layers import unpack_weights
 
 Array = NDArray[Any]
 KERNEL = layout.KERNEL
 METADATA = "kwsrt.manifest"
+PRODUCER = "kwsrt"
+IR_VERSION = 8
+# What a file of `export` begins with: the fields of its protocol buffer are written in the order of their numbers.
+BEGINNING = bytes([8, IR_VERSION, 18, len(PRODUCER)]) + PRODUCER.encode()
 
 
 class Graph:
@@ -125,8 +128,8 @@ def export(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> onnx.Mo
                                                      ["batch", len(manifest["labels"])]))
     features = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", frames, bins])
     graph = helper.make_graph(g.nodes, manifest["name"], [features], outputs, list(g.initializers.values()))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="kwsrt")
-    model.ir_version = 8
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name=PRODUCER)
+    model.ir_version = IR_VERSION
     helper.set_model_props(model, {METADATA: json.dumps(manifest)})
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -148,102 +151,3 @@ def _block(g: Graph, x: str, i: int, level: str, tensors: Mapping[str, Array], s
     y = g.epilogue(g.op("MatMul", q, f"{name}.project.weight"), tensors[f"{name}.project.affine.{level}"],
                    tensors[f"{name}.project.slope"], f"{name}.project", level)
     return g.op("Add", y, m)
-
-
-def restore(model: onnx.ModelProto, *, rebinarize: bool) -> tuple[dict[str, Any], dict[str, Array], list[str]]:
-    """Manifest, tensors (without verify.*) and notes of a graph that `export` wrote, or of one with its names.
-
-    Raises
-    ------
-    ConversionError : no manifest, a missing initializer, or weights that are not 1-bit (naming the layer).
-    """
-    texts = [p.value for p in model.metadata_props if p.key == METADATA]
-    try:
-        manifest = json.loads(texts[0])
-        specs = layout.tensor_specs(manifest["network"], len(manifest["labels"]))
-    except (IndexError, ValueError, TypeError, KeyError, AttributeError):
-        raise ConversionError(f"no valid {METADATA!r} in the ONNX metadata: kwsrt converts graphs with the names "
-                              "of tools/onnx_graph.py, such as convert.py --onnx writes") from None
-    held = {tensor.name: tensor for tensor in model.graph.initializer}
-    notes: list[str] = []
-
-    def value(name: str) -> Array:
-        if name not in held:
-            raise ConversionError(f"the ONNX model has no initializer {name!r}")
-        return numpy_helper.to_array(held[name])
-
-    def signs(name: str, by_output: Array) -> Array:
-        scale, result = split_signs(by_output, name, rebinarize=rebinarize, notes=notes)
-        if np.abs(scale - 1).max() > 1e-6:
-            if not rebinarize:
-                raise ConversionError(f"{name}: weights must be +1 and -1, their scale belongs into the affine")
-            notes.append(f"{name}: scales other than 1 were dropped")
-        return result
-
-    tensors: dict[str, Array] = {}
-    for spec in specs:
-        layer, _, kind = spec.name.partition(".affine") if ".affine" in spec.name else spec.name.rpartition(".")
-        if spec.name.startswith("verify.") or spec.name == "scales":
-            continue
-        if ".affine" in spec.name:
-            found = np.stack([value(f"{layer}.affine.a{kind}"), value(f"{layer}.affine.b{kind}")])
-        elif kind == "weight":
-            found = _stored_weight(layer, value(spec.name), signs)
-        else:
-            found = value(spec.name)
-        tensors[spec.name] = _as_spec(found, spec, notes)
-    blocks = [f"blocks.{i}.{part}" for i in range(manifest["network"]["blocks"])
-              for part in ("memory", "expand", "project")]
-    planes = manifest["network"]["planes"]
-    names = [f"{layer}.scale" if planes == 2 else None for layer in ("conv2", "fc1", *blocks)]
-    try:
-        tensors["scales"] = np.array([1.0 if name is None else value(name).item()
-                                      for name in (*names, "classifier.inverse_scale")], np.float32)
-    except (TypeError, ValueError):
-        raise ConversionError("a scale of the ONNX model is not one number") from None
-    return manifest, tensors, notes
-
-
-def _stored_weight(layer: str, weight: Array, signs: Any) -> Array:
-    """The file's form of an initializer."""
-    if layer == "conv1":
-        return weight.reshape(len(weight), -1).T
-    if layer == "classifier":
-        return weight.T
-    if layer == "conv2":
-        by_output = signs(layer, weight)
-        return np.asarray(pack_weights(by_output.transpose(0, 2, 3, 1).reshape(len(by_output), -1)))
-    if layer.endswith("memory"):
-        return np.packbits(signs(layer, weight[:, 0]).T.reshape(-1) > 0, bitorder="little")
-    return np.asarray(pack_weights(signs(layer, weight.T)))
-
-
-def _as_spec(found: Array, spec: layout.TensorSpec, notes: list[str]) -> Array:
-    if found.shape != spec.shape:
-        raise ConversionError(f"{spec.name}: shape {found.shape}, expected {spec.shape}")
-    if not np.isfinite(found).all():
-        raise ConversionError(f"{spec.name}: NaN or infinite values")
-    result = np.ascontiguousarray(found, dtype=spec.dtype)
-    change = float(np.abs(result.astype(np.float64) - found).max(initial=0.0))
-    if spec.dtype == np.int8 and change > 0:
-        raise ConversionError(f"{spec.name}: values are not int8")
-    if change > 0:
-        notes.append(f"{spec.name}: rounded to {spec.dtype}, largest change {change:.3g}")
-    return result
-
-
-def read_model(path: Any) -> onnx.ModelProto:
-    """An ONNX file, checked.
-
-    Raises
-    ------
-    ConversionError : unreadable or invalid.
-    """
-    try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
-    except Exception as error:  # protobuf, onnx and the file system each have exceptions of their own
-        raise ConversionError(f"{path}: not a valid ONNX model ({str(error).splitlines()[0]})") from None
-    return model
-
-

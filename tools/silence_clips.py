@@ -2,9 +2,9 @@
 
     python -m tools.silence_clips CLIPS [--count 200] [--seed 1]
 
-writes CLIPS/_silence_/<noise>_<n>.wav from the last fifth of every CLIPS/_background_noise_/*.wav (which tools/train
-never trains on), each at a random gain from 0 to 1; the same clips for the same seed. The dataset itself defines
-silence so, and `kwsrt eval` then sees all twelve classes.
+writes CLIPS/_silence_/<noise>_<n>.wav from the last fifth of every recording in CLIPS/_background_noise_, which
+tools/train never trains on, each at a random gain from 0 to 1; the same clips for the same seed. The dataset itself
+defines silence so, and `kwsrt eval` then sees all twelve classes.
 """
 import argparse
 import sys
@@ -13,23 +13,29 @@ from pathlib import Path
 import numpy as np
 from scipy.io import wavfile
 
+from kwsrt import audio
+from kwsrt.clips import NOISE, clips_in
+from kwsrt.errors import AudioError, KwsrtError
+
 CLIP = 16000
 
 
-def write_clips(folder: Path, count: int, seed: int) -> int:
-    """Write the clips; how many.
+def write_clips(recordings: list[Path], out: Path, count: int, seed: int) -> int:
+    """Write clips of these recordings into the folder `out`; how many.
 
     Raises
     ------
-    FileNotFoundError : no noise of a second or more in the folder.
+    AudioError : no recording of more than five seconds, or one that cannot be used.
     """
     rng = np.random.default_rng(seed)
-    noises = [(path.stem, wavfile.read(path)[1]) for path in sorted((folder / "_background_noise_").glob("*.wav"))]
-    ends = [(name, samples[-(len(samples) // 5):]) for name, samples in noises if len(samples) // 5 > CLIP]
+    ends = []
+    for path in recordings:
+        samples = audio.as_int16(audio.prepare(*audio.read(path), CLIP))
+        if len(samples) // 5 > CLIP:
+            ends.append((path.stem, samples[-(len(samples) // 5):]))
     if not ends:
-        raise FileNotFoundError(f"{folder}/_background_noise_ holds no noise of five seconds or more")
-    out = folder / "_silence_"
-    out.mkdir(exist_ok=True)
+        raise AudioError(f"none of the {len(recordings)} noise recordings is longer than five seconds")
+    out.mkdir(parents=True, exist_ok=True)
     for n in range(count):
         name, samples = ends[n % len(ends)]
         start = int(rng.integers(len(samples) - CLIP))
@@ -46,9 +52,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     try:
-        written = write_clips(arguments.clips, arguments.count, arguments.seed)
-    except (OSError, ValueError) as error:
-        print(f"silence_clips: error: {error}", file=sys.stderr)
+        noises = clips_in(arguments.clips / NOISE)
+        written = write_clips(noises, arguments.clips / "_silence_", arguments.count, arguments.seed)
+    except (KwsrtError, OSError) as error:
+        print("silence_clips: error:", *str(error).split(), file=sys.stderr)
         return 2
     print(f"{written} clips written to {arguments.clips / '_silence_'}")
     return 0

@@ -1,13 +1,10 @@
 """The command line: `kwsrt`, or `python -m kwsrt`. One file a command; this one finds it and reports errors."""
-import io
-import os
-import sys
 from collections.abc import Sequence
 
 import kwsrt
 from kwsrt.cli import bench, detect, devices, eval, info, listen, record, simulate, threshold
-from kwsrt.cli.common import Parser, report
-from kwsrt.errors import KwsrtError
+from kwsrt.cli.common import Parser
+from kwsrt.cli.output import guarded
 
 DESCRIPTION = """\
 Hears keywords in audio, on this machine alone, with a 1-bit neural network.
@@ -30,8 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    Exit code: 0, 1 (info --verify found a difference), 2 (an error, reported as one line on standard error),
-    130 (interrupted), 141 (the reader of the output went away). Wrong usage, --help and --version raise SystemExit.
+    Exit code: 0, 1 (info --verify found a difference, or simulate and threshold left something out), 2 (an error,
+    reported as one line on standard error), 130 (interrupted), 141 (the reader of the output went away). Wrong usage,
+    --help and --version raise SystemExit.
     """
     parser = Parser(prog="kwsrt", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"kwsrt {kwsrt.__version__}")
@@ -41,19 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         added = commands.add_parser(name, help=command.HELP, description=command.DESCRIPTION)
         command.add_arguments(added)
         added.set_defaults(run=command.run)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be text that the terminal can show
-    arguments = parser.parse_args(argv)
-    try:
+
+    def work() -> int:
+        arguments = parser.parse_args(argv)
         code: int = arguments.run(arguments)
-        sys.stdout.flush()
-    except KwsrtError as error:
-        report(error)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # What is still buffered has no reader: without this the interpreter would complain as it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    return code
+        return code
+
+    return guarded(work)

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 
 import kwsrt
 from kwsrt import audio
-from kwsrt.cli.common import Parser, add_json_option, add_model_options
+from kwsrt.cli.common import Parser, add_json_option, add_model_options, check_range
+from kwsrt.cli.output import say
 from kwsrt.errors import AudioError, OptionError
 from kwsrt.format import verification_audio
 from kwsrt.stream import LONGEST_STRIDE
 
 ROUNDS, SECONDS, WINDOWS, LAYER_REPEATS = 7, 4, 32, 200
+MOST_STREAMS = 10000
 HELP = "how fast a model runs on this machine"
 DESCRIPTION = """\
 How long a decision takes here, in one thread: the median of several rounds, in microseconds. A decision is made every
@@ -56,32 +58,31 @@ def add_arguments(parser: Parser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """0."""
     model = kwsrt.load(arguments.model)
-    if arguments.streams < 1:
-        raise OptionError(f"--streams {arguments.streams}: expected 1 or more")
+    check_range("--streams", arguments.streams, 1, MOST_STREAMS)
     if arguments.audio and not arguments.levels:
         raise OptionError("--audio is what --levels hears: give both")
     if arguments.layers and arguments.levels:
         raise OptionError("--layers takes one level (--thin), --levels compares them all: give one of the two")
     if arguments.layers:
         result = layers(model, arguments.thin)
-        print(json.dumps(result) if arguments.json else _layer_table(result))
+        say(*[json.dumps(result)] if arguments.json else _layer_table(result))
         return 0
     if arguments.levels:
         result = compare(model, _samples(model, arguments.audio))
-        print(json.dumps(result) if arguments.json else _table(result))
+        say(*[json.dumps(result)] if arguments.json else _table(result))
         return 0
     result = measure(model, arguments.thin, arguments.streams)
     if arguments.json:
-        print(json.dumps(result))
+        say(json.dumps(result))
         return 0
-    print(f"{model.name}, {arguments.thin}, {model.isa}, 1 thread")
-    print(f"front end   {result['frontend_us']:9.1f} us a decision ({result['frontend_frame_us']:.1f} us a frame)")
-    print(f"network     {result['network_us']:9.1f} us a decision")
-    print(f"live stream {result['stream_us']:9.1f} us a decision, one every {result['period_us'] / 1000:.0f} ms: "
-          f"{result['stream_us'] / result['period_us']:.2%} of one core")
+    say(f"{model.name}, {arguments.thin}, {model.isa}, 1 thread")
+    say(f"front end   {result['frontend_us']:9.1f} us a decision ({result['frontend_frame_us']:.1f} us a frame)")
+    say(f"network     {result['network_us']:9.1f} us a decision")
+    say(f"live stream {result['stream_us']:9.1f} us a decision, one every {result['period_us'] / 1000:.0f} ms: "
+        f"{result['stream_us'] / result['period_us']:.2%} of one core")
     if arguments.streams > 1:
-        print(f"{arguments.streams} streams {result['streams_us']:9.1f} us for one of each: "
-              f"{result['period_us'] / result['streams_us']:.1f} x real time, {result['stream_bytes']:,} bytes each")
+        say(f"{arguments.streams} streams {result['streams_us']:9.1f} us for one of each: "
+            f"{result['period_us'] / result['streams_us']:.1f} x real time, {result['stream_bytes']:,} bytes each")
     return 0
 
 
@@ -120,13 +121,13 @@ def layers(model: kwsrt.Model, thin: str) -> dict[str, Any]:
             "frontend_frame_us": _median(lambda: model.frontend.quantized(samples), len(frames)), "layers_us": times}
 
 
-def _layer_table(result: dict[str, Any]) -> str:
+def _layer_table(result: dict[str, Any]) -> list[str]:
     times, total = result["layers_us"], sum(result["layers_us"].values())
     what = "one new step of a causal network" if result["causal"] else "one window"
-    return "\n".join([f"{result['model']}, {result['thin']}, {result['isa']}, 1 thread, {what}",
-                      *(f"{name:<17} {us:8.2f} us {us / total:6.1%}" for name, us in times.items()),
-                      f"{'together':<17} {total:8.2f} us",
-                      f"{'a frame before':<17} {result['frontend_frame_us']:8.2f} us"])
+    return [f"{result['model']}, {result['thin']}, {result['isa']}, 1 thread, {what}",
+            *(f"{name:<17} {us:8.2f} us {us / total:6.1%}" for name, us in times.items()),
+            f"{'together':<17} {total:8.2f} us",
+            f"{'a frame before':<17} {result['frontend_frame_us']:8.2f} us"]
 
 
 def compare(model: kwsrt.Model, samples: NDArray[Any]) -> dict[str, Any]:
@@ -150,14 +151,14 @@ def compare(model: kwsrt.Model, samples: NDArray[Any]) -> dict[str, Any]:
             "auto": {level: float((thin == index).mean()) for index, level in enumerate(model.thin_levels)}}
 
 
-def _table(result: dict[str, Any]) -> str:
+def _table(result: dict[str, Any]) -> list[str]:
     auto = ", ".join(f"{level} {share:.1%}" for level, share in result["auto"].items())
-    return "\n".join([
+    return [
         f"{result['model']}, {result['isa']}, 1 thread, a live stream of {result['seconds']:.0f} s of sound",
         f"front end   {result['frontend_us']:9.1f} us a decision",
         *(f"{row['thin']:<11} {row['network_us']:9.1f} us a decision, {row['of_first']:6.1%} of "
           f"{result['levels'][0]['thin']}" for row in result["levels"]),
-        f"auto ended with {auto}"])
+        f"auto ended with {auto}"]
 
 
 def _samples(model: kwsrt.Model, path: Path | None = None) -> NDArray[Any]:

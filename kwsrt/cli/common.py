@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from kwsrt.cli.output import described, report
 from kwsrt.decision import Detection
-from kwsrt.errors import AudioError
+from kwsrt.errors import OptionError
 from kwsrt.model import DEFAULT_MODEL
 
 T = TypeVar("T")
+LONGEST = 1e9  # seconds, 31 years
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,8 +31,12 @@ class Parser(argparse.ArgumentParser):
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
     """--device: a number, or a part of a name."""
-    parser.add_argument("--device", type=lambda text: int(text) if text.isdecimal() else text, metavar="DEVICE",
+    parser.add_argument("--device", type=_device, metavar="DEVICE",
                         help="number of a microphone, or a part of its name (kwsrt devices lists them)")
+
+
+def _device(text: str) -> int | str:
+    return int(text) if text.isdecimal() and len(text) < 10 else text
 
 
 def add_model_options(parser: argparse.ArgumentParser, thin: str = "full") -> None:
@@ -51,9 +57,16 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patience", type=int, metavar="N",
                         help="decisions in a row that it takes (default: what the model declares)")
     parser.add_argument("--refractory", type=float, metavar="S",
-                        help="seconds after a detection without another (default: 0.5)")
+                        help="seconds after a detection without another of the same word (default: 0.5)")
     parser.add_argument("--debounce", type=float, metavar="S",
                         help="seconds below the threshold before a word may come again (default: 0)")
+
+
+def add_channel_option(parser: argparse.ArgumentParser) -> None:
+    """--channel: of recordings."""
+    parser.add_argument("--channel", type=int, metavar="N",
+                        help="the channel to hear of recordings that have several, 0 is the first (default: the mean "
+                             "of all)")
 
 
 def detector_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -74,15 +87,31 @@ def event_line(source: str, event: Detection, as_json: bool) -> str:
     return f"{event.time:7.2f} s  {event.label:<10} {event.score:.2f}"
 
 
-def report_audio(name: str | Path, error: AudioError) -> None:
+def report_audio(name: str | Path, error: object) -> None:
     """Report what is wrong with a recording, with its name in front."""
-    said = str(error)
-    report(said if name == "-" or said.startswith(f"{Path(name)}: ") else f"{name}: {said}")
+    report(said if (said := described(error)).startswith(f"{Path(name)}: ") or name == "-" else f"{name}: {said}")
 
 
-def report(error: object) -> None:
-    """Print an error as one line on standard error."""
-    print("kwsrt: error:", *str(error).split(), file=sys.stderr, flush=True)
+def check_range(option: str, value: float | None, low: float, high: float) -> None:
+    """Make sure that an option that was given lies in its range.
+
+    Raises
+    ------
+    OptionError : it does not, or is no number.
+    """
+    if value is not None and not low <= value <= high:
+        raise OptionError(f"{option} {value:g}: expected {low:g} to {high:g}")
+
+
+def check_seconds(seconds: float | None) -> None:
+    """Make sure that --seconds, where it was given, is a time to record for.
+
+    Raises
+    ------
+    OptionError : it is none.
+    """
+    if seconds is not None and not 0 < seconds <= LONGEST:
+        raise OptionError(f"--seconds {seconds:g}: expected more than 0, and {LONGEST:g} at most")
 
 
 def progress(items: Iterable[T], unit: str, total: int | None = None) -> Iterator[T]:

@@ -4,6 +4,7 @@ import json
 
 import kwsrt
 from kwsrt.cli.common import Parser, add_json_option
+from kwsrt.cli.output import say
 
 HELP = "list the microphones of this machine"
 DESCRIPTION = """\
@@ -22,11 +23,11 @@ def run(arguments: argparse.Namespace) -> int:
     found = kwsrt.devices()
     for device in found:
         if arguments.json:
-            print(json.dumps(device))
+            say(json.dumps(device))
         else:
             star = "*" if device["default"] else " "
-            print(f"{star} {device['index']:3}  {device['name']}  ({device['channels']} channels, "
-                  f"{device['sample_rate']} Hz)")
+            say(f"{star} {device['index']:3}  {device['name']}  ({device['channels']} channels, "
+                f"{device['sample_rate']} Hz)")
     if not found:
         raise kwsrt.MicrophoneError("no microphone found")
     return 0

@@ -1,11 +1,13 @@
 """`kwsrt info`: what a model file says of itself, and whether it computes here what it should."""
 import argparse
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import kwsrt
-from kwsrt.cli.common import Parser, add_json_option, report
+from kwsrt.cli.common import Parser, add_json_option
+from kwsrt.cli.output import report, say, shown
 from kwsrt.model import DEFAULT_MODEL
 
 HELP = "what a model file holds, and whether it computes correctly here"
@@ -33,17 +35,19 @@ def run(arguments: argparse.Namespace) -> int:
     model = kwsrt.load(arguments.model)
     facts = describe(model)
     difference = model.verify() if arguments.verify else 0.0
-    verification = {"verified": difference == 0, "difference": difference} if arguments.verify else {}
+    # A file's own scores may be no numbers, which JSON cannot say.
+    told = difference if math.isfinite(difference) else None
+    verification = {"verified": difference == 0, "difference": told} if arguments.verify else {}
     if arguments.json:
-        print(json.dumps(facts | verification))
+        say(json.dumps(facts | verification))
     else:
-        print("\n".join(_lines(facts)))
+        say(*_lines(facts))
     if difference != 0:
         report(f"{arguments.model}: scores differ by up to {difference:.3g} on {model.isa}: do not trust this "
                "build here; try KWSRT_ISA=scalar, and report it")
         return 1
     if arguments.verify and not arguments.json:
-        print(f"verified: the test signal gives the file's scores on {model.isa}, to the bit")
+        say(f"verified: the test signal gives the file's scores on {model.isa}, to the bit")
     return 0
 
 
@@ -55,12 +59,13 @@ def describe(model: kwsrt.Model) -> dict[str, Any]:
 
 
 def _lines(facts: Mapping[str, Any], indent: str = "") -> Iterator[str]:
-    width = max(map(len, facts), default=0)
-    for key, value in facts.items():
+    width = max((len(shown(key)) for key in facts), default=0)
+    for name, value in facts.items():
+        key = shown(name)
         if isinstance(value, Mapping):
             yield f"{indent}{key}"
             yield from _lines(value, indent + "  ")
-        elif key == "size":
+        elif key == "size" and not indent:  # the file's; a manifest may have others
             yield f"{indent}{key:<{width}}  {value:,} bytes"
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,7 +1,11 @@
 """Pictures of what was measured; needs matplotlib."""
+import io
+import warnings
 from pathlib import Path
 from typing import Any
 
+from kwsrt import files
+from kwsrt.cli.output import shown
 from kwsrt.errors import OptionError
 
 
@@ -10,7 +14,7 @@ def check(path: Path) -> None:
 
     Raises
     ------
-    OptionError : matplotlib is missing, the folder is, or the name's ending is no picture's.
+    OptionError : matplotlib is missing, the name's ending is no picture's, or nothing can be written there.
     """
     try:
         from matplotlib.backend_bases import FigureCanvasBase
@@ -18,8 +22,7 @@ def check(path: Path) -> None:
         raise OptionError('--plot needs matplotlib: pip install "kwsrt[plot]"') from None
     if path.suffix[1:].lower() not in FigureCanvasBase.get_supported_filetypes():
         raise OptionError(f"{path}: a picture's name ends in .png, .svg or .pdf")
-    if not path.parent.is_dir():
-        raise OptionError(f"{path}: no such folder")
+    files.check_writable(path)
 
 
 def draw_confusion(result: dict[str, Any], title: str, path: Path) -> None:
@@ -42,12 +45,12 @@ def draw_confusion(result: dict[str, Any], title: str, path: Path) -> None:
             if clips:
                 axes.text(j, i, str(clips), ha="center", va="center", fontsize=8,
                           color="white" if shares[i][j] > 0.5 else "black")
-    axes.set_xticks(range(len(heard)), heard, rotation=45, ha="right")
-    axes.set_yticks(range(len(said)), said)
+    axes.set_xticks(range(len(heard)), map(shown, heard), rotation=45, ha="right", parse_math=False)
+    axes.set_yticks(range(len(said)), map(shown, said), parse_math=False)
     axes.set_xlabel("heard")
     axes.set_ylabel("said")
-    axes.set_title(title, fontsize=10)
-    _write(figure, path)
+    axes.set_title(shown(title), fontsize=10, parse_math=False)
+    write(figure, path)
 
 
 def draw_tradeoff(curve: list[dict[str, Any]], title: str, path: Path) -> None:
@@ -72,12 +75,19 @@ def draw_tradeoff(curve: list[dict[str, Any]], title: str, path: Path) -> None:
     axes.set_xlabel("false alarms an hour")
     axes.set_ylabel("share of words missed" if has_words else "threshold")
     axes.grid(alpha=0.3)
-    axes.set_title(title, fontsize=10)
-    _write(figure, path)
+    axes.set_title(shown(title), fontsize=10, parse_math=False)
+    write(figure, path)
 
 
-def _write(figure: Any, path: Path) -> None:
-    try:
-        figure.savefig(path, dpi=120)
-    except OSError as error:
-        raise OptionError(f"{path}: cannot write the picture: {error.strerror or error}") from None
+def write(figure: Any, path: Path) -> None:
+    """Write a figure whole or not at all.
+
+    Raises
+    ------
+    OptionError : the file cannot be written.
+    """
+    picture = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a letter that the font lacks is drawn as a box
+        figure.savefig(picture, dpi=120, format=path.suffix[1:].lower())
+    files.write(path, picture.getvalue())

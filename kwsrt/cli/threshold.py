@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import kwsrt
+from kwsrt import files, simulation
 from kwsrt import format as file_format
-from kwsrt import simulation
-from kwsrt.cli.common import Parser, add_json_option, add_model_options
+from kwsrt.cli.common import Parser, add_json_option, add_model_options, check_range
+from kwsrt.cli.output import say
 from kwsrt.cli.simulate import add_words_options, takes
-from kwsrt.errors import OptionError
 
+MOST_ALARMS = 1e6  # an hour
 HELP = "choose the threshold of each word for a wanted number of false alarms an hour"
 DESCRIPTION = """\
 Hears long recordings in which no keyword is said, as kwsrt simulate does, and chooses a threshold for each word so that
@@ -36,34 +37,28 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0."""
-    if not arguments.rate >= 0:
-        raise OptionError(f"--rate {arguments.rate:g}: expected 0 or more false alarms an hour")
+    """0, or 1 when a recording or a clip could not be used; the others are still heard."""
+    check_range("--rate", arguments.rate, 0, MOST_ALARMS)
+    if arguments.out:
+        files.check_writable(arguments.out, replaces=file_format.MAGIC)
     model = kwsrt.load(arguments.model)
-    heard = takes(arguments, model)
+    heard, left_out = takes(arguments, model)
     settings = {"smoothing": model.smoothing, "patience": model.patience}
     chosen = simulation.choose_thresholds(heard, model.labels, arguments.rate, settings)
     outcome = simulation.judge(heard, model.labels, partial(model.detector, threshold=chosen))
     result = {"threshold": chosen, **outcome.summary()}
+    say(*[json.dumps(result)] if arguments.json else _text(result))
     if arguments.out:
-        _write(model, chosen, arguments.out)
-    print(json.dumps(result) if arguments.json else _text(result))
-    return 0
+        data = file_format.write({**model.manifest, "threshold": chosen}, model.tensors)
+        files.write(arguments.out, data, replaces=file_format.MAGIC)
+    return 1 if left_out else 0
 
 
-def _write(model: kwsrt.Model, chosen: dict[str, float], path: Path) -> None:
-    data = file_format.write({**model.manifest, "threshold": chosen}, model.tensors)
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise OptionError(f"{path}: cannot write: {error.strerror or error}") from None
-
-
-def _text(result: dict[str, Any]) -> str:
+def _text(result: dict[str, Any]) -> list[str]:
     low, high = result["interval"]
     lines = [f"{label:<12} {value:.3f}" for label, value in result["threshold"].items()]
     lines += [f"false alarms {result['false_alarms_per_hour']:.2f} an hour, 95 % interval {low:.2f} to {high:.2f}, "
               f"in {result['hours']:.2f} hours"]
     if result["words"]:
         lines += [f"words found  {result['recall']:.1%} of {result['words']}"]
-    return "\n".join(lines)
+    return lines

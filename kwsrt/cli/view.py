@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import kwsrt
+from kwsrt.cli.output import shown
 from kwsrt.listening import Listener, Step
 
 # dB below a full-scale sine at the left end of the meter, and its width in characters.
@@ -60,15 +62,17 @@ class View:
                  f"{self._seconds:.0f} s{lost}")
         table = Table.grid(padding=(0, 2))
         share = min(1.0, max(0.0, 1 - self._loudness / LOWEST))
-        table.add_row("level", f"[cyan]{_bar(share)}[/]", f"{self._loudness:.0f} dB", "")
-        events = [f"{heard.time:8.2f} s  [bold]{heard.label}[/]  {heard.score:.2f}" for heard in self._heard]
+        # Everything is Text: in a plain string rich would take brackets of a label for its markup.
+        table.add_row(Text("level"), Text(_bar(share), "cyan"), Text(f"{self._loudness:.0f} dB"), Text())
+        events = [Text.assemble(f"{heard.time:8.2f} s  ", (shown(heard.label), "bold"), f"  {heard.score:.2f}")
+                  for heard in self._heard]
         for index, (label, score) in enumerate(self._scores.items()):
-            colour = "blue" if label.startswith("_") else "green"
-            table.add_row(label, f"[{colour}]{_bar(score)}[/]", f"{score:.2f}",
-                          events[index] if index < len(events) else "")
-        return Group(Text(title), table)
+            table.add_row(Text(shown(label)), Text(_bar(score), "blue" if label.startswith("_") else "green"),
+                          Text(f"{score:.2f}"), events[index] if index < len(events) else Text())
+        return Group(Text(shown(title)), table)
 
 
 def _bar(share: float) -> str:
     filled = round(share * WIDTH)
-    return "\u2501" * filled + " " * (WIDTH - filled)
+    letter = "\u2501" if "utf" in (sys.stdout.encoding or "").lower() else "="
+    return letter * filled + " " * (WIDTH - filled)

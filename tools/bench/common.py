@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from kwsrt import files
+
 
 def machine() -> str:
     """The processor's name."""
@@ -53,4 +55,4 @@ def summary(values: list[float]) -> dict[str, float]:
 
 def write(path: Path, result: Mapping[str, Any]) -> None:
     """As JSON."""
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    files.write(path, json.dumps(result, indent=1) + "\n")

@@ -2,6 +2,7 @@
 
     DEST/run/bin/python -m tools.bench.footprint [WHEEL]        (any environment with kwsrt installed will do)
 """
+import argparse
 import statistics
 import subprocess
 import sys
@@ -23,11 +24,15 @@ def seconds(code: str) -> float:
 
 def main() -> int:
     """0."""
+    parser = argparse.ArgumentParser(prog="python -m tools.bench.footprint", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("wheel", type=Path, nargs="?", help="whose size to print, too")
+    wheel = parser.parse_args().wheel
     model = kwsrt.load()
     weights = 4 * sum(weight_counts(model.manifest["network"], len(model.labels)).values())
     print(f"{model.name}: {model.size:,} bytes, {weights / model.size:.1f} times smaller than {weights:,} of float32")
-    if len(sys.argv) > 1:
-        print(f"wheel: {Path(sys.argv[1]).stat().st_size:,} bytes")
+    if wheel:
+        print(f"wheel: {wheel.stat().st_size:,} bytes")
     folder = Path(kwsrt.__file__).parent
     files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     print(f"installed: {sum(path.stat().st_size for path in files):,} bytes in {folder}")

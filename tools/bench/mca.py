@@ -11,6 +11,7 @@ Listening: every instruction that a kernel executes, in the order in which QEMU 
 through the model as one piece of straight code: perfect branch prediction, all loads from the first cache. A second of
 audio is its frames and the decisions of a causal network; a Raspberry Pi 3 has 1.2 billion cycles for it.
 """
+import argparse
 import re
 import subprocess
 import sys
@@ -75,7 +76,10 @@ def listening(mca: str, cpu: str) -> dict[str, int]:
 
 def main() -> int:
     """0."""
-    mca = sys.argv[1] if len(sys.argv) > 1 else "llvm-mca-14"
+    parser = argparse.ArgumentParser(prog="python -m tools.bench.mca", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("llvm_mca", nargs="?", default="llvm-mca-14", metavar="LLVM_MCA", help="(%(default)s)")
+    mca = parser.parse_args().llvm_mca
     print(f"{'loop':26} instructions  cycles for 128 bits on {', '.join(CPUS)}")
     for shape, lines in loops().items():
         counted = units(lines, "tbl", "cnt")

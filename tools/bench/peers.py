@@ -2,19 +2,17 @@
 
     python -m tools.bench.peers DEST            (ten minutes and 2 GB, most of it TensorFlow, which only converts)
 
-DEST/run is a virtual environment with the peers and this checkout's kwsrt; DEST/models holds, for every thinning level
-and both forms of float_graph.py, LEVEL_FORM.onnx, .mnn and .tflite, and dscnn.tflite (dscnn.py).
+It needs onnx (pip install 'kwsrt[convert]'). DEST/run is a virtual environment with the peers and this checkout's
+kwsrt; DEST/models holds, for every thinning level and both forms of float_graph.py, LEVEL_FORM.onnx, .mnn and .tflite,
+and dscnn.tflite (dscnn.py).
 """
 import argparse
 import subprocess
 import sys
 from pathlib import Path
 
-import onnx
-
 from kwsrt import format as file_format
 from tools.bench.engines import FORMS
-from tools.bench.float_graph import export
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "models" / "commands12.kws"
@@ -37,6 +35,10 @@ def environment(folder: Path, packages: list[str]) -> Path:
 
 def export_models(folder: Path, model: Path, run: Path, convert: Path) -> None:
     """The files of every level and form."""
+    import onnx
+
+    from tools.bench.float_graph import export
+
     file = file_format.read(model)
     folder.mkdir(parents=True, exist_ok=True)
     for level in file.manifest["network"]["levels"]:

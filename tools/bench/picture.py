@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import kwsrt
-from kwsrt.cli.picture import check
+from kwsrt.cli.picture import check, write
 from kwsrt.clips import find_clips
 from kwsrt.evaluation import hear, summary
 from tools.bench.engines import ENGINES, FORMS
@@ -39,7 +39,7 @@ def draw(result: dict[str, Any], ours: dict[str, float], floats: dict[str, float
              title=f"{result['model']}: the same network, 1-bit and float32")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
-    figure.savefig(path, dpi=120)
+    write(figure, path)
 
 
 def main() -> int:

@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 
+from tools.checkpoint_reader import read_checkpoint
+from tools.folding import build_network
+
 from .network import Network
 
 
@@ -37,10 +40,6 @@ def checkpoint(
 
 
 def load_model(path: Path, device: torch.device | str = "cpu") -> tuple[Network, dict[str, Any]]:
-    """Network in evaluation mode and the checkpoint it came from. ValueError for another format."""
-    saved = torch.load(path, map_location=device, weights_only=True)
-    if not isinstance(saved, dict) or saved.get("format") != "kwsrt-checkpoint" or saved.get("version") != 1:
-        raise ValueError(f"{path} is no kwsrt checkpoint of version 1")
-    model = Network(saved["network"], len(saved["labels"])).to(device)
-    model.load_state_dict(saved["state"])
-    return model.eval(), saved
+    """Network in evaluation mode and the checkpoint it came from. KwsrtError for a file that holds none."""
+    saved = read_checkpoint(path, device)
+    return build_network(saved).to(device), saved

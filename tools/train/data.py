@@ -22,12 +22,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kwsrt import audio
+from kwsrt.cli.output import shown
 from kwsrt.clips import NOISE, clips_in
 from kwsrt.errors import AudioError, OptionError
 from kwsrt.frontend import FrontEnd
 
 from .folders import Found, read_audio, survey
 from .heldout import held_out_noise, held_out_speech, is_held_out_word
+from .recordings import Recording, recordings_of
 from .scenes import Augmenter
 from .sounds import RATE, random_cut
 
@@ -178,17 +180,19 @@ def held_out(paths: list[str], every: int) -> list[Path]:
     return long_files(paths)[every - 1 :: every]
 
 
-def split_noise(recording: Array, training: bool) -> Array:
+def split_noise(recording: Recording, training: bool) -> Recording:
     """The first four fifths of a noise recording train, the rest validates."""
     cut = len(recording) * 4 // 5
-    return recording[:cut] if training else recording[cut:]
+    return recording.part(0, cut) if training else recording.part(cut, len(recording))
 
 
 #: a worker process's Augmenter and speech recordings
 _state: dict[str, Any] = {}
 
 
-def _start_worker(config: DataConfig, noises: list[Array], speech: list[Array], words: list[Array]) -> None:
+def _start_worker(
+    config: DataConfig, noises: list[Recording], speech: list[Recording], words: list[Array]
+) -> None:
     _state.update(augmenter=Augmenter(config, noises, speech, words), speech=speech)
 
 
@@ -270,16 +274,16 @@ def noise_files(config: DataConfig) -> list[Path]:
     return [file for file in files if not held_out_noise(file.name)]
 
 
-def _noises(config: DataConfig, training: bool, found: Found) -> list[Array]:
+def _noises(config: DataConfig, training: bool, found: Found, folder: Path) -> list[Recording]:
     files = [file for file in noise_files(config) if str(file) not in found.left_out]
-    pieces = [split_noise(read_audio(file, RATE), training) for file in files]
+    pieces = [split_noise(recording, training) for recording in recordings_of(files, RATE, folder)]
     return [piece for piece in pieces if len(piece)]
 
 
-def _speech(config: DataConfig, found: Found) -> list[Array]:
+def _speech(config: DataConfig, found: Found, folder: Path) -> list[Recording]:
     unheard = {*held_out(config.speech, config.hold_out), *map(Path, found.left_out)}
     kept = [file for file in long_files(config.speech) if file not in unheard and not held_out_speech(str(file))]
-    return [read_audio(file, RATE) for file in kept]
+    return recordings_of(kept, RATE, folder)
 
 
 def _neighbours(config: DataConfig, found: Found) -> list[Array]:
@@ -322,7 +326,7 @@ def prepare(
         validation_samples(config, cache, found=found)
     left_out = json.loads(notes.read_text(encoding="utf-8")) if notes.exists() else {}
     for path, why in left_out.items():
-        log(f"left out: {path}: {why}")
+        log(shown(f"left out: {path}: {why}"))
     return dict(left_out)
 
 
@@ -359,7 +363,8 @@ def _training_part(
         unfinished = folder.with_name(folder.name + f".{os.getpid()}.tmp")
         unfinished.mkdir(parents=True)
         out = np.lib.format.open_memmap(unfinished / "features.npy", "w+", np.int8, (total, frames, config.width))
-        state = (config, _noises(config, True, found), _speech(config, found), _neighbours(config, found))
+        noises, speech = _noises(config, True, found, cache), _speech(config, found, cache)
+        state = (config, noises, speech, _neighbours(config, found))
         jobs = [(job[0], job[1], job[2], (config.seed, i)) for i, job in enumerate(plan)]
         at = 0
         # an executor, not a Pool, which waits for ever where a worker is killed
@@ -388,8 +393,7 @@ def heard(path: str | Path, frontend: FrontEnd, length: int) -> Array:
     """Features int8 [frames, bins] of a clip in a window of `length` samples: what `kwsrt.Model.predict` makes of it.
 
     AudioError for a clip that cannot be used."""
-    samples, rate = audio.read(path)
-    return np.asarray(frontend.quantized(audio.middle(audio.prepare(samples, rate, frontend.sample_rate), length)))
+    return np.asarray(frontend.quantized(audio.middle(audio.load(path, frontend.sample_rate), length)))
 
 
 def validation_samples(
@@ -417,7 +421,7 @@ def validation_samples(
                     if word not in config.suspects and wanted is not None:
                         features.append(heard(path, frontend, length))
                         label.append(wanted)
-            noises = _noises(config, False, found)
+            noises = _noises(config, False, found, folder)
             if group == 0 and SILENCE in index and noises:
                 rng = np.random.default_rng(config.seed)
                 for _ in range(max(10, round(0.1 * len(label) / len(index)))):

@@ -8,6 +8,7 @@ without speech is `_silence_` at every level.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from scipy.fft import rfft
 
 from kwsrt.frontend import FrontEnd
 
+from .recordings import Recording
 from .sounds import (
     RATE,
     Array,
@@ -57,8 +59,8 @@ class Augmenter:
     def __init__(
         self,
         config: DataConfig,
-        noises: list[Array],
-        speech: list[Array] | None = None,
+        noises: Sequence[Array | Recording],
+        speech: Sequence[Array | Recording] | None = None,
         words: list[Array] | None = None,
     ):
         self.noises, self.speech, self.words, self.talk = noises, speech or [], words or [], config.talk
@@ -263,7 +265,7 @@ class Augmenter:
         padded[at : at + len(made)] = faded(made, 320)
         return self.word(padded, rng)
 
-    def cut(self, recordings: list[Array], rng: np.random.Generator) -> Array:
+    def cut(self, recordings: Sequence[Array | Recording], rng: np.random.Generator) -> Array:
         """A second of continuous speech, no pause that fills the window."""
         length, lead = self.lengths[0] * 5 // 4, self.leads[0]
         for _ in range(5):

@@ -5,13 +5,14 @@ Waveforms are float32 [n] at RATE, full scale 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
+from .recordings import Recording
 from .room import impulse_response
 
 Array = NDArray[Any]
@@ -81,12 +82,12 @@ def tempi(hop: int) -> list[int]:
     return [hop, *(round(hop * part / 16) for part in (14, 15, 17, 18))]
 
 
-def random_cut(recordings: list[Array], length: int, rng: np.random.Generator) -> Array:
+def random_cut(recordings: Sequence[Array | Recording], length: int, rng: np.random.Generator) -> Array:
     """A random piece, float32 [length], of a random recording (repeated where it is too short)."""
-    recording = recordings[rng.integers(len(recordings))]
+    recording = recordings[int(rng.integers(len(recordings)))]
     if len(recording) < length:
-        recording = np.tile(recording, -(-length // max(1, len(recording))))
-    start = rng.integers(len(recording) - length + 1)
+        recording = np.tile(recording[:], -(-length // max(1, len(recording))))
+    start = int(rng.integers(len(recording) - length + 1))
     return recording[start : start + length]
 
 
@@ -196,7 +197,7 @@ def quietest(samples: Array, first: int, last: int) -> int:
     return first + 320 * int(energy[: max(1, len(energy) - 1)].argmin()) + 160
 
 
-def loud_cut(recordings: list[Array], length: int, rng: np.random.Generator, end: bool) -> Array:
+def loud_cut(recordings: Sequence[Array | Recording], length: int, rng: np.random.Generator, end: bool) -> Array:
     """A random piece [length] that is speech at its end (or start): of five, the one that is loudest there."""
     part = slice(-2400, None) if end else slice(0, 2400)
     pieces = [random_cut(recordings, length, rng) for _ in range(5)]

@@ -13,7 +13,6 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +22,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from kwsrt.cli import picture
+from kwsrt.cli.output import guarded, shown
 from kwsrt.errors import KwsrtError, OptionError
+from kwsrt.files import check_writable
+from kwsrt.format import MAGIC
+from tools import card
 
 from . import data
 from .checkpoints import checkpoint, load_model, save
@@ -60,10 +63,15 @@ class Run:
         self.hidden = [word for word in config.get("hidden", data.COMMANDS) if word in self.labels]
         given = {"root": arguments.data, "labels": self.labels, **paths, **config.get("data", {})}
         self.settings = built(data.DataConfig, given, "[data]")
-        self.provenance = {"dataset": arguments.dataset, "licence": arguments.licence, "seed": self.seed}
+        self.provenance = card.told(config.get("about", {}))
+        self.provenance |= {"dataset": arguments.dataset, "licence": arguments.licence, "seed": self.seed}
         self.history: list[str] = []  #: stages that the network in training went through before
         shared = config.get("every_stage", {})
         self.stages = [built(Stage, {**shared, **values}, "[[stage]]") for values in config.get("stage", [])]
+        names = [stage.name for stage in self.stages]
+        strange = [name for name in arguments.stage or () if name not in (*names, "none")]
+        if strange or not names:
+            raise OptionError(f"--stage {' '.join(strange)}: the config's stages are {', '.join(names) or 'missing'}")
         cache = Path(arguments.cache or self.out / "cache")
         #: recordings that cannot be used, with the reason
         self.left_out: dict[str, str] = {}
@@ -319,7 +327,7 @@ class Run:
         mean = torch.stack(losses).mean()
         team.average([mean])
         if not math.isfinite(mean.item()):
-            raise FloatingPointError(f"loss {mean} in epoch {epoch + 1} of {stage.name}")
+            raise KwsrtError(f"loss {mean.item()} in epoch {epoch + 1} of {stage.name}")
         return mean.item()
 
     def loss(self, stage: Stage, model: Network, teachers: list[Network], x: Tensor, target: Tensor) -> Tensor:
@@ -406,7 +414,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--ship", metavar="MODEL.kws", help="pack the last stage there, and write its card beside it")
     parser.add_argument("--set", nargs="*", default=[], type=tomllib.loads, metavar="KEY=VALUE",
                         help="other values for the config, in TOML: data.frontend.window=640")  # fmt: skip
-    parser.add_argument("--stage", nargs="*", help="only these stages (default all)")
+    parser.add_argument("--stage", nargs="*", help="only these stages (default all); none: features alone")
     parser.add_argument("--threads", type=count, default=0, help="of torch, a process (default: cores / processes)")
     parser.add_argument("--workers", type=count, default=os.cpu_count() or 1, help="processes that make the cache")
     parser.add_argument("--dataset", default="", help="name of the data, for the checkpoint")
@@ -454,12 +462,12 @@ def run_stages(arguments: argparse.Namespace) -> int:
     if arguments.ship and run.team.leads:
         negatives = data.held_out(arguments.speech, run.settings.hold_out)
         usable = [path for path in negatives if str(path) not in run.left_out]
-        ship(run.out / f"{run.stages[-1].name}.pt", Path(arguments.ship), Path(arguments.data), run.labels, usable)
+        ship(run.out / f"{run.stages[-1].name}.pt", Path(arguments.ship), run.settings, usable, run.left_out)
     run.team.leave()
     if not run.left_out:
         return 0
     path, why = next(iter(run.left_out.items()))
-    log.warning("%d recordings were left out, such as %s: %s", len(run.left_out), path, why)
+    log.warning("%d recordings were left out, such as %s", len(run.left_out), shown(f"{path}: {why}"))
     return 1
 
 
@@ -468,6 +476,7 @@ def check_ship(path: Path) -> None:
 
     OptionError if not, or where a picture needs what is not installed."""
     picture.check(path.with_suffix(".png"))
+    check_writable(path, replaces=MAGIC)
     if path.suffix != ".kws":
         raise OptionError(f"--ship {path}: expected a file name that ends in .kws")
     folder = path.resolve().parent
@@ -480,14 +489,7 @@ def main(argv: list[str] | None = None) -> int:
 
     0; 1 where recordings were left out, which cannot be used; 2 after an error, which takes one line."""
     arguments = parse(argv)
-    try:
-        return run_stages(arguments)
-    except BrokenProcessPool:
-        error: object = "a process that makes the cache was killed; memory? --workers 1 needs less"
-    except (KwsrtError, OSError, FloatingPointError) as caught:
-        error = caught
-    print("train: error:", *str(error).split(), file=sys.stderr)
-    return 2
+    return guarded(lambda: run_stages(arguments), "train")
 
 
 if __name__ == "__main__":

@@ -28,9 +28,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve, resample_poly
-from tqdm import tqdm
 
 import kwsrt
+from kwsrt import files
+from kwsrt.cli.common import progress
 
 from .kokoro import Mix, mixes
 from .room import impulse_response
@@ -213,7 +214,7 @@ def make(clips: list[Clip], dest: Path, judge: kwsrt.Model | None, threads: int)
     kept = []
     dest.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(threads) as pool:
-        sounds = tqdm(pool.map(make_clip, clips), total=len(clips), unit="clip", disable=None)
+        sounds = progress(pool.map(make_clip, clips), "clip", len(clips))
         for clip, samples in zip(clips, sounds, strict=True):
             if judge is None or clip.word not in judge.labels or sure(judge, samples, clip.word):
                 (dest / clip.word).mkdir(parents=True, exist_ok=True)
@@ -256,8 +257,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(kept) < len(clips):
         print(f"{len(clips) - len(kept)} of {len(clips)} clips left out: not what they were to say")
     listed = sorted(clip.path for clip in kept if clip.voice.speaker in held)
-    (args.dest / "validation_list.txt").write_text("".join(f"{path}\n" for path in listed))
-    (args.dest / "testing_list.txt").write_text("")
+    files.write(args.dest / "validation_list.txt", "".join(f"{path}\n" for path in listed))
+    files.write(args.dest / "testing_list.txt", "")
     return 0
 
 
