@@ -363,7 +363,8 @@ def _training_part(
         unfinished = folder.with_name(folder.name + f".{os.getpid()}.tmp")
         unfinished.mkdir(parents=True)
         out = np.lib.format.open_memmap(unfinished / "features.npy", "w+", np.int8, (total, frames, config.width))
-        state = (config, _noises(config, True, found, cache), _speech(config, found, cache), _neighbours(config, found))
+        noises, speech = _noises(config, True, found, cache), _speech(config, found, cache)
+        state = (config, noises, speech, _neighbours(config, found))
         jobs = [(job[0], job[1], job[2], (config.seed, i)) for i, job in enumerate(plan)]
         at = 0
         # an executor, not a Pool, which waits for ever where a worker is killed

@@ -265,7 +265,7 @@ class Augmenter:
         padded[at : at + len(made)] = faded(made, 320)
         return self.word(padded, rng)
 
-    def cut(self, recordings: list[Array], rng: np.random.Generator) -> Array:
+    def cut(self, recordings: Sequence[Array | Recording], rng: np.random.Generator) -> Array:
         """A second of continuous speech, no pause that fills the window."""
         length, lead = self.lengths[0] * 5 // 4, self.leads[0]
         for _ in range(5):
