@@ -8,6 +8,7 @@ index (of a source as long as all the others of its file). Training wants each n
 
 from __future__ import annotations
 
+import argparse
 import csv
 import sys
 from pathlib import Path
@@ -21,7 +22,11 @@ SLOT = 80000  #: samples of a source that a list names by its index
 
 def main(argv: list[str] | None = None) -> int:
     """Write the files; names begin with the name of the file that they come from."""
-    listed, dest = map(Path, sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("listed", type=Path, metavar="LIST.csv")
+    parser.add_argument("dest", type=Path, metavar="DEST")
+    arguments = parser.parse_args(argv)
+    listed, dest = arguments.listed, arguments.dest
     dest.mkdir(parents=True, exist_ok=True)
     samples, name = np.zeros(0, np.int16), ""
     with listed.open(newline="") as lines:

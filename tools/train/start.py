@@ -11,8 +11,8 @@ file does.
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -148,4 +148,8 @@ def write_start(model: Path, out: Path, features: Tensor) -> None:
 
 
 if __name__ == "__main__":
-    keep_weights(*map(Path, sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT.pt")
+    parser.add_argument("weights", type=Path, metavar="WEIGHTS.npz")
+    arguments = parser.parse_args()
+    keep_weights(arguments.checkpoint, arguments.weights)
