@@ -49,7 +49,7 @@ class Detector:
     again within that second, the score does not fall in between: then the sound tells the two apart, if there is a
     silence of a quarter of a second or more between them. A word after another one is heard if its score is the highest
     for `smoothing` + `patience` - 1 decisions. With the bundled model and 0.3 s between two words nearly all are heard,
-    with 0.2 s most, and with less many are lost.
+    with 0.2 s about half, and with less most are lost.
 
     A detector hears one stream. It begins anew where time goes back: after a `reset` of the stream, or with the first
     decision of another one. Scores from the midst of another stream are refused.
