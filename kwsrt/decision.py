@@ -47,7 +47,7 @@ class Detector:
 
     Words may come close together. The score of a word stays high for about a second after it. If the same word is said
     again within that second, the score does not fall in between: then the sound tells the two apart. With a silence of
-    0.4 s between them nearly all are reported, with 0.3 s two of three. Another word is heard if its score is the highest
+    0.4 s between them nearly all are reported, with 0.3 s two of three. Another word is heard if its score is highest
     for `smoothing` + `patience` - 1 decisions. With the bundled model and 0.3 s between two words nearly all are heard,
     with 0.2 s about half, and with less most are lost.
 
