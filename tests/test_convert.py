@@ -477,3 +477,19 @@ def test_replayed_windows_are_spread_over_the_recordings(tmp_path: Path, most: i
     os.mkfifo(tmp_path / "pipe.wav")
     with pytest.raises(convert.ConversionError, match=r"pipe\.wav"):
         convert.replay_windows([tmp_path / "pipe.wav"], frontend, 32, most)
+
+
+def test_a_recording_that_cannot_be_used_is_left_out(plain: dict[str, Any], tmp_path: Path,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    source, folder = saved(plain, tmp_path / "mine.pt"), tmp_path / "audio"
+    folder.mkdir()
+    (folder / "bad.wav").write_bytes(b"RIFF____WAVEjunk")
+    assert run_tool(source, tmp_path / "mine.kws", "--windows", 2, "--audio", folder) == 2
+    assert "bad.wav" in capsys.readouterr().err
+    noise = np.random.default_rng(0).normal(0, 3000, 48000).astype(np.int16)
+    wavfile.write(folder / "good.wav", 16000, noise)
+    assert run_tool(source, tmp_path / "mine.kws", "--windows", 2, "--audio", folder) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert "bad.wav" in told[0]
+    assert told[1].endswith("recordings left out: 1")
+    assert kwsrt.load(tmp_path / "mine.kws").verify() == 0

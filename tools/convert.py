@@ -30,9 +30,9 @@ if not __package__:  # run as a script: make `tools` importable
 from kwsrt import audio, files
 from kwsrt import format as file_format
 from kwsrt import manifest as manifests
-from kwsrt.cli.output import guarded, say
+from kwsrt.cli.output import guarded, note, say
 from kwsrt.clips import recordings
-from kwsrt.errors import OptionError
+from kwsrt.errors import AudioError, OptionError
 from kwsrt.frontend import FrontEnd, OnlineFrontEnd
 from kwsrt.network import Network
 from tools.checkpoint_reader import ConversionError, described, read_checkpoint
@@ -50,18 +50,32 @@ PARTS = ("memory", "expand", "project")
 
 # --- inputs to replay ------------------------------------------------------------------------------------------------
 
-def replay_windows(paths: list[Path], frontend: FrontEnd, frames: int, most: int) -> tuple[Array, Array]:
-    """Windows spread evenly over the recordings: float32 features and int8 q, (windows, frames, width) each."""
+def replay_windows(paths: list[Path], frontend: FrontEnd, frames: int, most: int,
+                   left_out: list[str] | None = None) -> tuple[Array, Array]:
+    """Windows spread evenly over the recordings: float32 features and int8 q, (windows, frames, width) each.
+
+    Where there is a list `left_out`, what is wrong with a recording that cannot be used is put there, and the others
+    are used."""
     found = recordings(paths)
     for file in found:
         if file.exists() and not file.is_file():
             raise ConversionError(f"{file}: not a file: what --audio names is read twice")
     # Once to count them, and once for those that are wanted: recordings may be too long to be kept.
-    count = sum(1 for file in found for _ in _windows(file, frontend, frames))
+    counts: dict[Path, int] = {}
+    for file in found:
+        try:
+            counts[file] = sum(1 for _ in _windows(file, frontend, frames))
+        except AudioError as error:
+            if left_out is None:
+                raise
+            left_out.append(str(error))
+    count = sum(counts.values())
+    if not count and left_out:
+        raise ConversionError(f"no recording can be used: {left_out[0]}")
     if not count:
         raise ConversionError("no audio of at least a second to replay: name recordings with --audio")
     wanted = set(np.linspace(0, count - 1, min(most, count)).astype(int).tolist())
-    every = (window for file in found for window in _windows(file, frontend, frames))
+    every = (window for file in counts for window in _windows(file, frontend, frames))
     chosen = np.stack([window.copy() for i, window in enumerate(every) if i in wanted])
     return chosen, np.stack([frontend.quantize(window) for window in chosen])
 
@@ -260,7 +274,7 @@ def convert_checkpoint(path: Path, options: argparse.Namespace) -> tuple[bytes, 
     hold_weights(source)
     manifest = _manifest(checkpoint, training.get("training") or {}, options)
     frontend = FrontEnd(**manifest["frontend"])
-    _, q = replay_windows(options.audio, frontend, network["frames"], options.windows)
+    _, q = replay_windows(options.audio, frontend, network["frames"], options.windows, options.left_out)
     data = file_format.write(manifest, _with_scores(manifest, tensors, frontend))
     packed = Network(network, len(labels), file_format.parse(data).tensors)
     differences = {} if notes else compare_layers(source, packed, tensors, network, q, 8)
@@ -286,7 +300,8 @@ def convert_onnx(path: Path, options: argparse.Namespace) -> tuple[bytes, str]:
     manifest = _manifest(said, training if isinstance(training, dict) else {}, options)
     tensors, notes = onnx_reader.restore(model, manifest, rebinarize=options.rebinarize)
     frontend = FrontEnd(**manifest["frontend"])
-    features, q = replay_windows(options.audio, frontend, manifest["network"]["frames"], options.windows)
+    features, q = replay_windows(options.audio, frontend, manifest["network"]["frames"], options.windows,
+                                 options.left_out)
     data = file_format.write(manifest, _with_scores(manifest, tensors, frontend))
     packed = Network(manifest["network"], len(manifest["labels"]), file_format.parse(data).tensors)
     wanted = onnx_reader.scores(model, features, manifest)
@@ -337,7 +352,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Do what the options say. Raises KwsrtError."""
+    """Do what the options say, and note in them what recordings were `left_out`. Raises KwsrtError."""
+    options.left_out = []
     if options.windows < 1:
         raise OptionError(f"--windows {options.windows}: expected 1 or more, since what is not replayed is not proved")
     _check_outputs(options)
@@ -383,12 +399,16 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command; 0, or 2 after a one-line message."""
+    """The command; 0, 1 where recordings were left out, which cannot be used, or 2 after a one-line message."""
     options = parser().parse_args(arguments)
 
     def work() -> int:
         run(options)
-        return 0
+        for what in options.left_out:
+            note(f"left out: {what}", "convert.py")
+        if options.left_out:
+            note(f"recordings left out: {len(options.left_out)}", "convert.py")
+        return 1 if options.left_out else 0
 
     return guarded(work, "convert.py")
 
