@@ -6,6 +6,7 @@ functions beyond the architecture's baseline carry their own target attribute, s
 KWSRT_SIMDE=1 builds the AVX-512 kernels through the SIMDe headers (Debian: libsimde-dev), which lets KWSRT_ISA=avx512
 be tested on x86-64 processors without it. Never ship that build.
 """
+
 import os
 import sys
 from pathlib import Path
@@ -23,21 +24,35 @@ MACROS = [("Py_LIMITED_API", "0x030B0000"), ("CYTHON_LIMITED_API", "1")]
 SIMDE = [("KWS_SIMDE", "1")] if os.environ.get("KWSRT_SIMDE") else []
 
 # csrc knows no Python: one static library, of which each module links what it calls.
-library = ("kws", {"sources": [str(path) for path in sorted(Path("csrc").rglob("*.c"))],
-                   "obj_deps": {"": [str(path) for path in sorted(Path("csrc").rglob("*.h"))]},
-                   "include_dirs": ["csrc"], "macros": SIMDE, "cflags": ["-O3", *EXACT, *SMALL]})
+library = (
+    "kws",
+    {
+        "sources": [str(path) for path in sorted(Path("csrc").rglob("*.c"))],
+        "obj_deps": {"": [str(path) for path in sorted(Path("csrc").rglob("*.h"))]},
+        "include_dirs": ["csrc"],
+        "macros": SIMDE,
+        "cflags": ["-O3", *EXACT, *SMALL],
+    },
+)
 
 
 def extension(name, suffix="pyx"):
     """A compiled module. What it runs in a loop is in the library: beyond -Os it would only grow."""
-    return Extension(f"kwsrt.{name}", [f"kwsrt/{name}.{suffix}"], include_dirs=["csrc"], define_macros=MACROS,
-                     depends=[str(path) for pattern in ("kwsrt/*.pxd", "csrc/**/*.[ch]")
-                              for path in sorted(Path().glob(pattern))],
-                     extra_compile_args=["-Os", *EXACT, *SMALL], extra_link_args=LINK, py_limited_api=True)
+    return Extension(
+        f"kwsrt.{name}",
+        [f"kwsrt/{name}.{suffix}"],
+        include_dirs=["csrc"],
+        define_macros=MACROS,
+        depends=[str(path) for pattern in ("kwsrt/*.pxd", "csrc/**/*.[ch]") for path in sorted(Path().glob(pattern))],
+        extra_compile_args=["-Os", *EXACT, *SMALL],
+        extra_link_args=LINK,
+        py_limited_api=True,
+    )
 
 
 MODULES = ("frontend", "layers", "network", "scores", "stream", "trigger")
 # What Cython adds to every module, memoryviews above all, is in one of its own; Cython writes its source.
-modules = cythonize([*map(extension, MODULES), extension("_cython", "c")],
-                    shared_utility_qualified_name="kwsrt._cython")
+modules = cythonize(
+    [*map(extension, MODULES), extension("_cython", "c")], shared_utility_qualified_name="kwsrt._cython"
+)
 setup(libraries=[library], ext_modules=modules)

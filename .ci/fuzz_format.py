@@ -3,6 +3,7 @@
 Every file must be refused with ModelFileError or run. Anything else ends the program: another exception with the seed,
 and the file in fuzz_failure.kws; a crash with the process. Run it under .ci/sanitize.sh to see what C does meanwhile.
 """
+
 import copy
 import json
 import sys
@@ -19,13 +20,47 @@ from kwsrt.errors import ModelFileError
 from kwsrt.model import Model
 from tests.models import make_model, sealed, taken_apart
 
-SMALL = {"frontend": {"window": 64, "hop": 64, "n_fft": 64, "bins": 8, "fmax": 8000.0}, "frames": 8, "bins": 8,
-         "width": 8, "hidden": 8, "blocks": 2, "levels": {"full": [0, 1], "half": [1]}}
+SMALL = {
+    "frontend": {"window": 64, "hop": 64, "n_fft": 64, "bins": 8, "fmax": 8000.0},
+    "frames": 8,
+    "bins": 8,
+    "width": 8,
+    "hidden": 8,
+    "blocks": 2,
+    "levels": {"full": [0, 1], "half": [1]},
+}
 
 
 # What a manifest should not hold, at any place of it.
-HOSTILE = (None, True, -1, 0, 1.5, 65536, 10 ** 9, 1 << 63, 1 << 64, 10 ** 400, float("nan"), float("inf"), 1e-320, "",
-           "auto", "..", "/x", "\x1b[2J", "\ud800", "x" * 101, [], {}, [0], [[]], {"": 0}, {"yes": 2}, {"full": [0, 0]})
+HOSTILE = (
+    None,
+    True,
+    -1,
+    0,
+    1.5,
+    65536,
+    10**9,
+    1 << 63,
+    1 << 64,
+    10**400,
+    float("nan"),
+    float("inf"),
+    1e-320,
+    "",
+    "auto",
+    "..",
+    "/x",
+    "\x1b[2J",
+    "\ud800",
+    "x" * 101,
+    [],
+    {},
+    [0],
+    [[]],
+    {"": 0},
+    {"yes": 2},
+    {"full": [0, 0]},
+)
 
 
 def mutated(data, rng):
@@ -80,9 +115,9 @@ def edited(part, rng):
             case 1:
                 part[at] ^= 1 << int(rng.integers(8))
             case 2:
-                part[at:at] = part[at:at + int(rng.integers(1, 9))]
+                part[at:at] = part[at : at + int(rng.integers(1, 9))]
             case 3:
-                del part[at:at + int(rng.integers(1, 9))]
+                del part[at : at + int(rng.integers(1, 9))]
             case _:
                 digits = [i for i, byte in enumerate(part) if chr(byte).isdigit()]
                 if digits:

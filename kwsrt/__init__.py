@@ -7,6 +7,7 @@
 `load` gives a Model (immutable, shared), `Model.predict` scores about a second, `Model.stream` follows one live source,
 `detect` does the whole way from samples to events. Every exception derives from KwsrtError.
 """
+
 import os
 from importlib.machinery import PathFinder
 from importlib.metadata import PackageNotFoundError, version
@@ -39,6 +40,23 @@ try:
 except PackageNotFoundError:  # run from a checkout that was built in place
     __version__ = "0+unknown"
 
-__all__ = ["AudioError", "AudioWarning", "Detection", "Detector", "KwsrtError", "MicrophoneError", "Model",
-           "ModelFileError", "OptionError", "Scores", "Stream", "ThinError", "UseError", "detect", "devices", "listen",
-           "load", "microphone"]
+__all__ = [
+    "AudioError",
+    "AudioWarning",
+    "Detection",
+    "Detector",
+    "KwsrtError",
+    "MicrophoneError",
+    "Model",
+    "ModelFileError",
+    "OptionError",
+    "Scores",
+    "Stream",
+    "ThinError",
+    "UseError",
+    "detect",
+    "devices",
+    "listen",
+    "load",
+    "microphone",
+]

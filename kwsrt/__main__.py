@@ -1,4 +1,5 @@
 """`python -m kwsrt` is `kwsrt`."""
+
 import sys
 
 from kwsrt.cli import main

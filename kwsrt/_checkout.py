@@ -1,4 +1,5 @@
 """Where the installed kwsrt is, for commands that are run in a checkout."""
+
 import os
 import sys
 from importlib.machinery import PathFinder

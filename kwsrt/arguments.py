@@ -1,4 +1,5 @@
 """What an argument may be: whole numbers and numbers, Python's or NumPy's. A refusal names it and shows what came."""
+
 import math
 import operator
 from numbers import Real

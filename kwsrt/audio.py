@@ -1,4 +1,5 @@
 """Audio in: recordings and samples as the front end takes them, one channel at the model's rate."""
+
 import math
 import operator
 import os
@@ -54,8 +55,9 @@ def load(given: str | os.PathLike[str] | Any, target_rate: int, channel: int | N
     return _joined(list(pieces(given, target_rate, channel)), 1)
 
 
-def pieces(given: Recording | str | os.PathLike[str] | Any, target_rate: int,
-           channel: int | None = None) -> Iterator[Samples]:
+def pieces(
+    given: Recording | str | os.PathLike[str] | Any, target_rate: int, channel: int | None = None
+) -> Iterator[Samples]:
     """A recording as `prepare` returns its samples, in pieces, while it is read.
 
     Parameters
@@ -99,8 +101,12 @@ def pieces(given: Recording | str | os.PathLike[str] | Any, target_rate: int,
 def _tell_if_cut(recording: Recording, frames: int) -> None:
     promised, rate = recording.frames or 0, recording.rate
     if promised - frames > MISSED * rate:
-        warnings.warn(f"{recording.name}: cut off: it ends after {frames / rate:.2f} s, its header says "
-                      f"{promised / rate:.2f} s; what is there is used", AudioWarning, stacklevel=2)
+        warnings.warn(
+            f"{recording.name}: cut off: it ends after {frames / rate:.2f} s, its header says "
+            f"{promised / rate:.2f} s; what is there is used",
+            AudioWarning,
+            stacklevel=2,
+        )
 
 
 def prepare(samples: ArrayLike, sample_rate: float, target_rate: int, channel: int | None = None) -> Samples:
@@ -148,8 +154,9 @@ def mono(samples: ArrayLike, channel: int | None = None, sample_rate: float = 16
     return one
 
 
-def prepare_chunks(chunks: Iterable[ArrayLike], sample_rate: float, target_rate: int,
-                   channel: int | None = None) -> Iterator[Samples]:
+def prepare_chunks(
+    chunks: Iterable[ArrayLike], sample_rate: float, target_rate: int, channel: int | None = None
+) -> Iterator[Samples]:
     """Chunks as `prepare` would return the whole, to the last bit; empty ones are left out.
 
     Raises
@@ -191,8 +198,9 @@ class Mixer:
     AudioError : a channel that is no number.
     """
 
-    def __init__(self, sample_rate: float, channel: int | None = None, most_channels: int = MOST_CHANNELS,
-                 name: str = "") -> None:
+    def __init__(
+        self, sample_rate: float, channel: int | None = None, most_channels: int = MOST_CHANNELS, name: str = ""
+    ) -> None:
         self.frames, self._name = 0, name
         self._channel = check_channel(channel, None)
         self._most, self._rate = most_channels, sample_rate
@@ -208,8 +216,10 @@ class Mixer:
         """
         array = as_array(samples)
         if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] > self._most):
-            raise AudioError(f"expected samples of shape (n,) or (n, channels), got {array.shape}"
-                             + (": transpose them?" if array.ndim == 2 else ""))
+            raise AudioError(
+                f"expected samples of shape (n,) or (n, channels), got {array.shape}"
+                + (": transpose them?" if array.ndim == 2 else "")
+            )
         if array.size == 0:
             raise AudioError("the audio is empty")
         self.frames += len(array)
@@ -236,13 +246,21 @@ class Mixer:
                 self._judge()
 
     def _judge(self) -> None:
-        if self._judged or self.frames < SHORTEST * self._rate or self._channels <= SILENT * self.frames \
-                or self._mean * CANCELLED > self._channels:
+        if (
+            self._judged
+            or self.frames < SHORTEST * self._rate
+            or self._channels <= SILENT * self.frames
+            or self._mean * CANCELLED > self._channels
+        ):
             return
         self._judged = True
         lost = f"is {10 * math.log10(self._channels / self._mean):.0f} dB below them" if self._mean else "is silent"
-        warnings.warn(f"{self._name}the channels cancel each other, their mean {lost}: choose one, such as channel=0 "
-                      "(--channel 0)", AudioWarning, stacklevel=2)
+        warnings.warn(
+            f"{self._name}the channels cancel each other, their mean {lost}: choose one, such as channel=0 "
+            "(--channel 0)",
+            AudioWarning,
+            stacklevel=2,
+        )
 
 
 def check_channel(channel: Any, count: int | None = None) -> int | None:
@@ -278,8 +296,11 @@ def _joined(parts: list[Samples], channels: int) -> Samples:
 
 def check_rate(sample_rate: float) -> None:
     """Raise AudioError unless `sample_rate` is a number of hertz from 1,000 to 1,000,000."""
-    if isinstance(sample_rate, bool) or not isinstance(sample_rate, (int, float, np.integer, np.floating)) \
-            or not 1000 <= sample_rate <= 1_000_000:
+    if (
+        isinstance(sample_rate, bool)
+        or not isinstance(sample_rate, (int, float, np.integer, np.floating))
+        or not 1000 <= sample_rate <= 1_000_000
+    ):
         raise AudioError(f"sample rate {shown(sample_rate)}: expected hertz, 1000 to 1000000, e.g. 16000")
 
 
@@ -302,7 +323,8 @@ def middle(samples: NDArray[Any], length: int) -> NDArray[Any]:
     where there are fewer still, zeros are put around them."""
     missing = max(0, length - len(samples))
     before = missing // 2
-    padded: NDArray[Any] = np.pad(samples, (before, missing - before),
-                                  mode="symmetric" if 4 * len(samples) >= 3 * length else "constant")
+    padded: NDArray[Any] = np.pad(
+        samples, (before, missing - before), mode="symmetric" if 4 * len(samples) >= 3 * length else "constant"
+    )
     start = (len(padded) - length) // 2
-    return padded[start:start + length]
+    return padded[start : start + length]

@@ -1,4 +1,5 @@
 """A live microphone as chunks of samples, whatever rate it runs at and however busy the machine is."""
+
 from __future__ import annotations
 
 import queue
@@ -81,8 +82,13 @@ class Microphone:
             self.name = str(found["name"])
             self.native_rate = self._usable_rate(library, found)
             self._stream = library.RawInputStream(
-                samplerate=self.native_rate, device=self._device, channels=1, dtype="int16",
-                blocksize=round(CHUNK * self.native_rate), callback=self._copy)
+                samplerate=self.native_rate,
+                device=self._device,
+                channels=1,
+                dtype="int16",
+                blocksize=round(CHUNK * self.native_rate),
+                callback=self._copy,
+            )
             self._stream.start()
         except (library.PortAudioError, ValueError, OverflowError) as error:
             self._release()
@@ -190,6 +196,14 @@ def devices() -> list[dict[str, Any]]:
         default = library.query_devices(kind="input")["index"]
     except (library.PortAudioError, ValueError):
         default = None
-    return [{"index": found["index"], "name": found["name"], "channels": found["max_input_channels"],
-             "sample_rate": round(found["default_samplerate"]), "default": found["index"] == default}
-            for found in library.query_devices() if found["max_input_channels"] > 0]
+    return [
+        {
+            "index": found["index"],
+            "name": found["name"],
+            "channels": found["max_input_channels"],
+            "sample_rate": round(found["default_samplerate"]),
+            "default": found["index"] == default,
+        }
+        for found in library.query_devices()
+        if found["max_input_channels"] > 0
+    ]

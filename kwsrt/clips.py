@@ -1,4 +1,5 @@
 """Which files of a folder are clips or recordings, and what label each has."""
+
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,8 +9,25 @@ from kwsrt.errors import AudioError
 from kwsrt.files import read_lines
 
 UNKNOWN, NOISE = "_unknown_", "_background_noise_"
-SUFFIXES = frozenset((".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au",
-                      ".snd", ".caf", ".w64", ".rf64"))
+SUFFIXES = frozenset(
+    (
+        ".wav",
+        ".wave",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".snd",
+        ".caf",
+        ".w64",
+        ".rf64",
+    )
+)
 
 
 def is_hidden(name: str) -> bool:
@@ -23,8 +41,11 @@ def is_clip(path: Path) -> bool:
     Only the file's own name is looked at, and whether it is a file; a link that leads nowhere counts as one, so that
     it is reported when it is read.
     """
-    return not is_hidden(path.name) and path.suffix.lower() in SUFFIXES and (
-        path.is_file() or (path.is_symlink() and not path.exists()))
+    return (
+        not is_hidden(path.name)
+        and path.suffix.lower() in SUFFIXES
+        and (path.is_file() or (path.is_symlink() and not path.exists()))
+    )
 
 
 def clips_in(folder: Path) -> list[Path]:
@@ -101,11 +122,15 @@ def find_clips(folder: Path, listed: Path | None, labels: Iterable[str]) -> list
         paths = [path for inside in folders_in(folder) for path in clips_in(inside)]
     else:
         paths = [folder / line for line in read_lines(listed)]
-    clips = [(path, path.parent.name if path.parent.name in known else UNKNOWN) for path in paths
-             if path.parent.name != NOISE]
+    clips = [
+        (path, path.parent.name if path.parent.name in known else UNKNOWN)
+        for path in paths
+        if path.parent.name != NOISE
+    ]
     if not clips:
         raise AudioError(f"{folder}: no clips found; expected {os.path.join('DIR', 'label', 'clip.wav')}")
     if UNKNOWN not in known and (strange := sorted({path.parent.name for path, label in clips if label == UNKNOWN})):
-        raise AudioError(f"{folder}: this model has no {UNKNOWN} class for {', '.join(strange)}: "
-                         "use --list to leave them out")
+        raise AudioError(
+            f"{folder}: this model has no {UNKNOWN} class for {', '.join(strange)}: use --list to leave them out"
+        )
     return clips

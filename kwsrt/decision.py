@@ -1,4 +1,5 @@
 """From scores to events: which decisions are a keyword that was said."""
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
@@ -67,8 +68,16 @@ class Detector:
 
     _made: Trigger | None = None  # None until __init__ has run
 
-    def __init__(self, labels: Sequence[str], *, threshold: float | Mapping[str, float] = 0.8, smoothing: int = 5,
-                 patience: int = 3, refractory: float = 0.5, debounce: float = 0.0) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        *,
+        threshold: float | Mapping[str, float] = 0.8,
+        smoothing: int = 5,
+        patience: int = 3,
+        refractory: float = 0.5,
+        debounce: float = 0.0,
+    ) -> None:
         self._labels = _strings(labels)
         keywords = [label for label in self._labels if not label.startswith("_")]
         if isinstance(threshold, Mapping):
@@ -76,13 +85,17 @@ class Detector:
         else:
             limits = dict.fromkeys(keywords, number(threshold, "threshold", 0, 1))
         if unknown := [label for label in limits if label not in keywords]:
-            raise OptionError(f"threshold for {', '.join(map(str, unknown))}: the keywords of this model are "
-                              f"{', '.join(keywords)}")
+            raise OptionError(
+                f"threshold for {', '.join(map(str, unknown))}: the keywords of this model are {', '.join(keywords)}"
+            )
         each = np.array([limits.get(label, np.inf) for label in self._labels], np.float64)
         self._made = Trigger(
-            each, whole(smoothing, "smoothing", 1, MOST_DECISIONS), whole(patience, "patience", 1, MOST_DECISIONS),
+            each,
+            whole(smoothing, "smoothing", 1, MOST_DECISIONS),
+            whole(patience, "patience", 1, MOST_DECISIONS),
             number(refractory, "refractory", 0, what="seconds, 0 or more"),
-            number(debounce, "debounce", 0, what="seconds, 0 or more"))
+            number(debounce, "debounce", 0, what="seconds, 0 or more"),
+        )
 
     def __reduce__(self) -> NoReturn:
         raise no_copy(self, "make a new one, with Model.detector()")

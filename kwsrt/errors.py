@@ -40,8 +40,10 @@ def not_free(thing: object, in_use: bool) -> UseError:
     """What to raise of an object that is in use already, or that was never made."""
     name = type(thing).__name__
     if in_use:
-        return UseError(f"this {name} is in use by another thread, or by a call that has not returned: "
-                        "give each thread one of its own")
+        return UseError(
+            f"this {name} is in use by another thread, or by a call that has not returned: "
+            "give each thread one of its own"
+        )
     return UseError(f"this {name} was never made: its __init__ was not called; in a subclass, call super().__init__()")
 
 

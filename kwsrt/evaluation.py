@@ -1,4 +1,5 @@
 """How good a model is on labelled clips: accuracy with its spread, confusion, calibration."""
+
 from __future__ import annotations
 
 from collections import Counter
@@ -66,8 +67,9 @@ def summary(outcomes: Sequence[Outcome], labels: Sequence[str]) -> dict[str, Any
 
 def interval(outcomes: Sequence[Outcome]) -> tuple[float, float]:
     """95 % interval of the accuracy by a bootstrap over speakers, whose clips stay together."""
-    return interval_of_mean([outcome.said == outcome.heard for outcome in outcomes],
-                            [outcome.speaker for outcome in outcomes])
+    return interval_of_mean(
+        [outcome.said == outcome.heard for outcome in outcomes], [outcome.speaker for outcome in outcomes]
+    )
 
 
 def interval_of_mean(values: Sequence[float], speakers: Sequence[str]) -> tuple[float, float]:

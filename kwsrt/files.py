@@ -1,4 +1,5 @@
 """Text files as people have them, and files that are written whole or not at all."""
+
 import contextlib
 import os
 import secrets

@@ -21,6 +21,7 @@ file can be mapped, its weights be read in place, and it has no table that could
 
 The manifest and its check are those of kwsrt.manifest.
 """
+
 import hashlib
 import os
 import stat
@@ -113,8 +114,9 @@ def write(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> b
     for spec in specs:
         tensor = tensors[spec.name]
         if tensor.dtype != spec.dtype or tensor.shape != spec.shape:
-            raise ModelFileError(f"tensor {spec.name} is {tensor.dtype} {tensor.shape}, "
-                                 f"expected {spec.dtype} {spec.shape}")
+            raise ModelFileError(
+                f"tensor {spec.name} is {tensor.dtype} {tensor.shape}, expected {spec.dtype} {spec.shape}"
+            )
     described = zlib.compress(text, 9)
     section = numbers.pack([spec for spec in specs if not spec.is_binary], tensors)
     placed = _placed(specs, HEADER.size + len(described) + len(section))
@@ -122,9 +124,9 @@ def write(manifest: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> b
     if offset + last.size > LARGEST_FILE:
         raise ModelFileError(f"the file would take {offset + last.size} bytes, a model has at most {LARGEST_FILE}")
     data = bytearray(offset + last.size)
-    data[HEADER.size:HEADER.size + len(described) + len(section)] = described + section
+    data[HEADER.size : HEADER.size + len(described) + len(section)] = described + section
     for spec, offset in placed:
-        data[offset:offset + spec.size] = tensors[spec.name].tobytes()
+        data[offset : offset + spec.size] = tensors[spec.name].tobytes()
     HEADER.pack_into(data, 0, MAGIC, VERSION, len(described), len(data), len(section), len(text), bytes(32))
     data[32:64] = hashlib.sha256(data).digest()
     return bytes(data)
@@ -181,8 +183,10 @@ def parse(data: bytes) -> ModelFile:
         raise ModelFileError("not a kwsrt model file (.kws)")
     _, version, manifest_size, size, section_size, text_size, digest = HEADER.unpack_from(data)
     if version != VERSION:
-        raise ModelFileError(f"format version {version}; this kwsrt reads version {VERSION}: "
-                             + ("convert the checkpoint again" if version < VERSION else "upgrade kwsrt"))
+        raise ModelFileError(
+            f"format version {version}; this kwsrt reads version {VERSION}: "
+            + ("convert the checkpoint again" if version < VERSION else "upgrade kwsrt")
+        )
     if size != len(data):
         raise ModelFileError(f"truncated or damaged: {len(data)} bytes, the header says {size}; fetch the file again")
     if hashlib.sha256(data[:32] + bytes(32) + data[64:]).digest() != digest:
@@ -190,7 +194,7 @@ def parse(data: bytes) -> ModelFile:
     if text_size > manifests.LARGEST_TEXT:
         raise ModelFileError(f"invalid manifest: {text_size} bytes long")
     start = HEADER.size + manifest_size
-    manifest = manifests.decode(numbers.inflate(data[HEADER.size:start], text_size))
+    manifest = manifests.decode(numbers.inflate(data[HEADER.size : start], text_size))
     specs = tensor_specs(manifest["network"], len(manifest["labels"]))
     placed = _placed(specs, start + section_size)
     last, offset = placed[-1]
@@ -199,15 +203,19 @@ def parse(data: bytes) -> ModelFile:
     ends = [start + section_size, *(offset + spec.size for spec, offset in placed)]
     if any(data[end:offset].strip(b"\0") for end, (_, offset) in zip(ends, placed, strict=False)):
         raise ModelFileError("the bytes between the weights are not zero")
-    tensors = numbers.unpack([spec for spec in specs if not spec.is_binary], data[start:start + section_size])
-    tensors |= {spec.name: np.frombuffer(data, spec.dtype, spec.size, offset).reshape(spec.shape)
-                for spec, offset in placed}
+    tensors = numbers.unpack([spec for spec in specs if not spec.is_binary], data[start : start + section_size])
+    tensors |= {
+        spec.name: np.frombuffer(data, spec.dtype, spec.size, offset).reshape(spec.shape) for spec, offset in placed
+    }
     return ModelFile(manifest, tensors, size, digest.hex(), data)
 
 
 def sections(data: bytes) -> dict[str, int]:
     """Bytes of the parts of a valid file."""
     _, _, manifest, size, section, _, _ = HEADER.unpack_from(data)
-    return {"header": HEADER.size, "manifest": manifest, "norms, thresholds, slopes, int8 weights": section,
-            "1-bit weights": size - HEADER.size - manifest - section}
-
+    return {
+        "header": HEADER.size,
+        "manifest": manifest,
+        "norms, thresholds, slopes, int8 weights": section,
+        "1-bit weights": size - HEADER.size - manifest - section,
+    }

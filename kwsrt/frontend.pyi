@@ -21,9 +21,22 @@ def as_array(samples: ArrayLike) -> NDArray[Any]: ...
 def check_samples(samples: ArrayLike) -> NDArray[np.int16] | NDArray[np.float32]: ...
 
 class FrontEnd:
-    def __new__(cls, *, kind: str = "log-mel", sample_rate: int = 16000, window: int = 1024, hop: int = 480,
-                n_fft: int = 1024, bins: int = 32, n_mfcc: int = 0, fmin: float = 20.0, fmax: float = 7600.0,
-                floor: float = 1e-7, offset: float = -12.0, step: float = 0.5) -> Self: ...
+    def __new__(
+        cls,
+        *,
+        kind: str = "log-mel",
+        sample_rate: int = 16000,
+        window: int = 1024,
+        hop: int = 480,
+        n_fft: int = 1024,
+        bins: int = 32,
+        n_mfcc: int = 0,
+        fmin: float = 20.0,
+        fmax: float = 7600.0,
+        floor: float = 1e-7,
+        offset: float = -12.0,
+        step: float = 0.5,
+    ) -> Self: ...
     @property
     def options(self) -> _Options: ...
     @property

@@ -8,6 +8,7 @@ expand, project of every block, and last the inverse scale of the classifier's i
 one `affine` for every level that runs the block. `verify.scores` are those of the samples that
 format.verification_audio makes, at every level.
 """
+
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,8 +57,10 @@ def tensor_specs(network: Mapping[str, Any], classes: int) -> list[TensorSpec]:
     add("conv1.weight", "i1", KERNEL * KERNEL, conv1)
     add("conv1.affine", "<f4", 2, conv1)
     add("conv1.slope", "<f2", conv1)
-    for name, inputs, channels, outputs in (("conv2", KERNEL * KERNEL * conv1, conv1, conv2),
-                                            ("fc1", bands * conv2, conv2, width)):
+    for name, inputs, channels, outputs in (
+        ("conv2", KERNEL * KERNEL * conv1, conv1, conv2),
+        ("fc1", bands * conv2, conv2, width),
+    ):
         add(f"{name}.weight", "u1", *_packed(inputs, outputs))
         add(f"{name}.threshold", "<f2", channels)
         add(f"{name}.affine", "<f2", 2, outputs)

@@ -1,4 +1,5 @@
 """From a microphone to keywords, all day long: `listen`."""
+
 from __future__ import annotations
 
 import threading
@@ -125,11 +126,21 @@ class Listener:
         self.close()
 
 
-def listen(device: int | str | None = None, *, callback: Callable[[Detection], object] | None = None,
-           model: Model | str | Path | None = None, thin: str = "auto",
-           threshold: float | Mapping[str, float] | None = None, smoothing: int | None = None,
-           patience: int | None = None, refractory: float = 0.5, debounce: float = 0.0, stride: int | None = None,
-           gate: float | None = -70.0, reconnect: bool = False) -> Listener:
+def listen(
+    device: int | str | None = None,
+    *,
+    callback: Callable[[Detection], object] | None = None,
+    model: Model | str | Path | None = None,
+    thin: str = "auto",
+    threshold: float | Mapping[str, float] | None = None,
+    smoothing: int | None = None,
+    patience: int | None = None,
+    refractory: float = 0.5,
+    debounce: float = 0.0,
+    stride: int | None = None,
+    gate: float | None = -70.0,
+    reconnect: bool = False,
+) -> Listener:
     """Hear keywords from a microphone.
 
     >>> for heard in kwsrt.listen():             # or: async for, or listen(callback=print).wait()
@@ -152,8 +163,9 @@ def listen(device: int | str | None = None, *, callback: Callable[[Detection], o
     MicrophoneError, ModelFileError, ThinError, OptionError : at the call; MicrophoneError also later, see Microphone.
     """
     chosen = default_model() if model is None else model if isinstance(model, Model) else load(model)
-    detector = chosen.detector(threshold=threshold, smoothing=smoothing, patience=patience, refractory=refractory,
-                               debounce=debounce)
+    detector = chosen.detector(
+        threshold=threshold, smoothing=smoothing, patience=patience, refractory=refractory, debounce=debounce
+    )
     stream = chosen.stream(thin=thin, stride=stride, gate=gate if "_silence_" in chosen.labels else None)
     microphone = Microphone(device, sample_rate=chosen.sample_rate, reconnect=reconnect)
     listener = Listener(microphone, chosen, stream, detector)

@@ -15,6 +15,7 @@ the score of all labels together that are no keywords from which on thin="auto" 
 of the levels that it runs before the first (0.85 for all where it is missing). training, accuracy, licence, provenance:
 what a user should know, in any form that JSON has: no NaN or infinity, and 32 levels deep at most.
 """
+
 import json
 import math
 import reprlib
@@ -81,11 +82,14 @@ def check(manifest: object) -> dict[str, Any]:
     assert isinstance(labels, list)
     keywords = [label for label in labels if not label.startswith("_")]
     threshold = checked.get("threshold", 0.8)
-    _require(_are_scores(threshold, keywords),
-             f"threshold = {_shown(threshold)}: expected 0 to 1, or that for some of the keywords")
+    _require(
+        _are_scores(threshold, keywords),
+        f"threshold = {_shown(threshold)}: expected 0 to 1, or that for some of the keywords",
+    )
     for key in ("smoothing", "patience"):
-        _require(_is_count(checked.get(key, 1), 1, 100),
-                 f"{key} = {_shown(checked.get(key))}: expected 1 to 100 decisions")
+        _require(
+            _is_count(checked.get(key, 1), 1, 100), f"{key} = {_shown(checked.get(key))}: expected 1 to 100 decisions"
+        )
     _check_network(network)
     assert isinstance(network, dict)
     steps = network["steps"] if network.get("causal") else network["frames"] // 4
@@ -105,15 +109,24 @@ def check_labels(labels: object) -> None:
     if not isinstance(labels, list) or not 2 <= len(labels) <= 1000:
         _fail(f"labels = {_shown(labels)}: expected 2 to 1000 labels")
     for label in labels:
-        _require(is_name(label), f"label {_shown(label)}: expected 1 to {LONGEST_LABEL} printable characters, no blank "
-                                 "at either end, no slash at the start and no '..'")
+        _require(
+            is_name(label),
+            f"label {_shown(label)}: expected 1 to {LONGEST_LABEL} printable characters, no blank "
+            "at either end, no slash at the start and no '..'",
+        )
     _require(len(set(labels)) == len(labels), f"labels = {_shown(labels)}: one is there twice")
 
 
 def is_name(value: object) -> bool:
     """Whether a value may be the name of a label or of a thinning level."""
-    return (isinstance(value, str) and 1 <= len(value) <= LONGEST_LABEL and value.translate(JOINERS).isprintable()
-            and value.strip(" \u200c\u200d") == value and not value.startswith("/") and ".." not in value)
+    return (
+        isinstance(value, str)
+        and 1 <= len(value) <= LONGEST_LABEL
+        and value.translate(JOINERS).isprintable()
+        and value.strip(" \u200c\u200d") == value
+        and not value.startswith("/")
+        and ".." not in value
+    )
 
 
 def plain(value: object) -> Any:
@@ -199,24 +212,42 @@ def _check_network(network: object) -> None:
         _require(isinstance(network.get(key, False), bool), f"network.{key} = {_shown(network.get(key))}")
     causal = network.get("causal", False)
     if causal:
-        _require(_is_count(network.get("steps"), 2, 256) and network.get("frames") == 4 * network["steps"] + 9,
-                 "network.steps, of four frames each, and nine frames more")
-    for key, low, high, multiple in (("frames", 8, 1024, 1 if causal else 4), ("bins", 8, 256, 4), ("conv1", 4, 256, 4),
-                                     ("conv2", 4, 256, 4), ("width", 4, 1024, 1), ("hidden", 4, 4096, 1),
-                                     ("blocks", 1, 64, 1), ("taps", 1, 31, 1), ("planes", 1, 2, 1)):
+        _require(
+            _is_count(network.get("steps"), 2, 256) and network.get("frames") == 4 * network["steps"] + 9,
+            "network.steps, of four frames each, and nine frames more",
+        )
+    for key, low, high, multiple in (
+        ("frames", 8, 1024, 1 if causal else 4),
+        ("bins", 8, 256, 4),
+        ("conv1", 4, 256, 4),
+        ("conv2", 4, 256, 4),
+        ("width", 4, 1024, 1),
+        ("hidden", 4, 4096, 1),
+        ("blocks", 1, 64, 1),
+        ("taps", 1, 31, 1),
+        ("planes", 1, 2, 1),
+    ):
         _require(_is_count(network.get(key), low, high, multiple), f"network.{key} = {_shown(network.get(key))}")
     bits = network.get("classifier_bits", 8)
     _require(_is_count(bits, 2, 8), f"network.classifier_bits = {_shown(bits)}")
     _require(network["taps"] % 2 == 1, "network.taps must be odd")
-    _require(network["frames"] // 4 * network["width"] <= 65536
-             and network["frames"] * network["bins"] * network["conv1"] <= 1 << 22, "network too large")
+    _require(
+        network["frames"] // 4 * network["width"] <= 65536
+        and network["frames"] * network["bins"] * network["conv1"] <= 1 << 22,
+        "network too large",
+    )
     levels = network.get("levels")
     if not isinstance(levels, dict) or not 1 <= len(levels) <= 8:
         _fail(f"network.levels = {_shown(levels)}: expected 1 to 8 thinning levels")
     for name, indices in levels.items():
-        _require(is_name(name) and name != "auto" and isinstance(indices, list)
-                 and all(_is_count(i, 0, network["blocks"] - 1) for i in indices)
-                 and all(i < j for i, j in pairwise(indices)), f"network.levels: {_shown(name)} = {_shown(indices)}")
+        _require(
+            is_name(name)
+            and name != "auto"
+            and isinstance(indices, list)
+            and all(_is_count(i, 0, network["blocks"] - 1) for i in indices)
+            and all(i < j for i, j in pairwise(indices)),
+            f"network.levels: {_shown(name)} = {_shown(indices)}",
+        )
 
 
 def _check_frontend(options: object, network: Mapping[str, Any]) -> None:
@@ -230,9 +261,14 @@ def _check_frontend(options: object, network: Mapping[str, Any]) -> None:
         frontend = FrontEnd(**options)
     except (KwsrtError, TypeError, OverflowError) as error:
         _fail(f"frontend: {error}")
-    _require(frontend.width == network["bins"], f"frontend: it gives {frontend.width} values a frame, "
-                                                f"network.bins = {network['bins']}")
+    _require(
+        frontend.width == network["bins"],
+        f"frontend: it gives {frontend.width} values a frame, network.bins = {network['bins']}",
+    )
     seconds = ((network["frames"] - 1) * frontend.hop + frontend.window) / frontend.sample_rate
-    _require(seconds <= LONGEST_WINDOW, f"network.frames: {network['frames']} frames with a hop of {frontend.hop} "
-                                        f"samples are {seconds:.1f} s of audio, a decision hears at most "
-                                        f"{LONGEST_WINDOW} s")
+    _require(
+        seconds <= LONGEST_WINDOW,
+        f"network.frames: {network['frames']} frames with a hop of {frontend.hop} "
+        f"samples are {seconds:.1f} s of audio, a decision hears at most "
+        f"{LONGEST_WINDOW} s",
+    )

@@ -1,4 +1,5 @@
 """A packed network with all that belongs to it, ready to hear: `load`, `Model`, `detect`."""
+
 import functools
 import itertools
 import os
@@ -52,8 +53,14 @@ class Model:
         try:
             self.frontend = FrontEnd(**file.manifest["frontend"])
             others = [index for index, label in enumerate(self.labels) if label.startswith("_")]
-            self.network = Network(file.manifest["network"], len(self.labels), file.tensors, kernels,
-                                   clear=file.manifest.get("clear", CLEAR), others=others)
+            self.network = Network(
+                file.manifest["network"],
+                len(self.labels),
+                file.tensors,
+                kernels,
+                clear=file.manifest.get("clear", CLEAR),
+                others=others,
+            )
         except (KwsrtError, TypeError, OverflowError) as error:
             raise ModelFileError(f"the model cannot be run: {error}") from None
         self.thin_levels: tuple[str, ...] = self.network.levels
@@ -73,14 +80,17 @@ class Model:
         return f"<kwsrt.Model {self.name!r}: {len(self.labels)} labels, {', '.join(self.thin_levels)}, {self.isa}>"
 
     @overload
-    def predict(self, clips: NDArray[Any], *, sample_rate: float | None = ..., thin: str = ...,
-                channel: int | None = ...) -> dict[str, float]: ...
+    def predict(
+        self, clips: NDArray[Any], *, sample_rate: float | None = ..., thin: str = ..., channel: int | None = ...
+    ) -> dict[str, float]: ...
     @overload
-    def predict(self, clips: Sequence[ArrayLike], *, sample_rate: float | None = ..., thin: str = ...,
-                channel: int | None = ...) -> list[dict[str, float]]: ...
+    def predict(
+        self, clips: Sequence[ArrayLike], *, sample_rate: float | None = ..., thin: str = ..., channel: int | None = ...
+    ) -> list[dict[str, float]]: ...
 
-    def predict(self, clips: Any, *, sample_rate: float | None = None, thin: str = "full",
-                channel: int | None = None) -> Any:
+    def predict(
+        self, clips: Any, *, sample_rate: float | None = None, thin: str = "full", channel: int | None = None
+    ) -> Any:
         """Scores of about a second of audio, or of a batch of such clips.
 
         A clip is centred in the window of one decision (`window` samples, 1.264 s for the bundled model). One that
@@ -113,16 +123,21 @@ class Model:
             is_batch = clips.ndim == 3 or (clips.ndim == 2 and clips.shape[1] > 8)
         batch = clips if is_batch else [clips]
         rate = self.sample_rate if sample_rate is None else sample_rate
-        features = np.stack([self._features(clip, rate, channel) for clip in batch]) if len(batch) else \
-            np.empty((0, self.network.frames, self.network.bins), np.int8)
+        features = (
+            np.stack([self._features(clip, rate, channel) for clip in batch])
+            if len(batch)
+            else np.empty((0, self.network.frames, self.network.bins), np.int8)
+        )
         results = [dict(zip(self.labels, row, strict=True)) for row in self.network.run(features, thin).tolist()]
         return results if is_batch else results[0]
 
     def _features(self, clip: ArrayLike, sample_rate: float, channel: int | None) -> NDArray[np.int8]:
         samples: NDArray[Any] = audio_module.prepare(clip, sample_rate, self.sample_rate, channel)
         if len(samples) > 1.5 * self.window:
-            raise AudioError(f"the clip has {len(samples) / self.sample_rate:.2f} s, predict takes at most "
-                             f"{1.5 * self.window / self.sample_rate:.2f} s: use kwsrt.detect for longer audio")
+            raise AudioError(
+                f"the clip has {len(samples) / self.sample_rate:.2f} s, predict takes at most "
+                f"{1.5 * self.window / self.sample_rate:.2f} s: use kwsrt.detect for longer audio"
+            )
         return self.frontend.quantized(audio_module.middle(samples, self.window))
 
     def stream(self, *, thin: str = "full", stride: int | None = None, gate: float | None = None) -> Stream:
@@ -139,18 +154,29 @@ class Model:
         silence = self.labels.index("_silence_") if "_silence_" in self.labels else None
         return Stream(self.frontend, self.network, thin=thin, stride=stride, gate=gate, silence=silence)
 
-    def detector(self, *, threshold: float | Mapping[str, float] | None = None, smoothing: int | None = None,
-                 patience: int | None = None, refractory: float = 0.5, debounce: float = 0.0) -> Detector:
+    def detector(
+        self,
+        *,
+        threshold: float | Mapping[str, float] | None = None,
+        smoothing: int | None = None,
+        patience: int | None = None,
+        refractory: float = 0.5,
+        debounce: float = 0.0,
+    ) -> Detector:
         """A new Detector for a stream of this model: threshold, smoothing and patience are its own unless given.
 
         Raises
         ------
         OptionError : as Detector.
         """
-        return Detector(self.labels, threshold=self.threshold if threshold is None else threshold,
-                        smoothing=self.smoothing if smoothing is None else smoothing,
-                        patience=self.patience if patience is None else patience, refractory=refractory,
-                        debounce=debounce)
+        return Detector(
+            self.labels,
+            threshold=self.threshold if threshold is None else threshold,
+            smoothing=self.smoothing if smoothing is None else smoothing,
+            patience=self.patience if patience is None else patience,
+            refractory=refractory,
+            debounce=debounce,
+        )
 
     def verify(self) -> float:
         """Hear a test signal; the largest difference to the scores that the file carries, 0.0 when all is well."""
@@ -196,11 +222,13 @@ def load(name_or_path: str | Path = DEFAULT_MODEL) -> Model:
     try:
         path = Path(name_or_path)
     except TypeError:
-        raise ModelFileError(f"name_or_path is {shown(name_or_path)}: expected the path of a .kws file, or one of "
-                             f"{', '.join(bundled)}") from None
+        raise ModelFileError(
+            f"name_or_path is {shown(name_or_path)}: expected the path of a .kws file, or one of {', '.join(bundled)}"
+        ) from None
     if not os.path.exists(path) and path.suffix != ".kws":
-        raise ModelFileError(f"no model {shown(str(name_or_path))}: expected the path of a .kws file, or one of "
-                             f"{', '.join(bundled)}")
+        raise ModelFileError(
+            f"no model {shown(str(name_or_path))}: expected the path of a .kws file, or one of {', '.join(bundled)}"
+        )
     file = file_format.read(path)
     try:
         return Model(file)
@@ -214,12 +242,21 @@ def default_model() -> Model:
     return load()
 
 
-def detect(audio: ArrayLike | str | os.PathLike[str] | BinaryIO | Iterable[ArrayLike], *,
-           sample_rate: float | None = None, channel: int | None = None,
-           model: Model | str | Path | None = None, thin: str = "full",
-           threshold: float | Mapping[str, float] | None = None, smoothing: int | None = None,
-           patience: int | None = None, refractory: float = 0.5, debounce: float = 0.0, stride: int | None = None,
-           gate: float | None = None) -> Iterator[Detection]:
+def detect(
+    audio: ArrayLike | str | os.PathLike[str] | BinaryIO | Iterable[ArrayLike],
+    *,
+    sample_rate: float | None = None,
+    channel: int | None = None,
+    model: Model | str | Path | None = None,
+    thin: str = "full",
+    threshold: float | Mapping[str, float] | None = None,
+    smoothing: int | None = None,
+    patience: int | None = None,
+    refractory: float = 0.5,
+    debounce: float = 0.0,
+    stride: int | None = None,
+    gate: float | None = None,
+) -> Iterator[Detection]:
     """Hear keywords in audio of any length.
 
     Half a second of silence is put before the audio, and a window of it after (see Stream.finish), so that words at
@@ -254,8 +291,9 @@ def detect(audio: ArrayLike | str | os.PathLike[str] | BinaryIO | Iterable[Array
     AudioWarning : channels that cancel each other, a recording that was cut off.
     """
     chosen = default_model() if model is None else model if isinstance(model, Model) else load(model)
-    detector = chosen.detector(threshold=threshold, smoothing=smoothing, patience=patience, refractory=refractory,
-                               debounce=debounce)
+    detector = chosen.detector(
+        threshold=threshold, smoothing=smoothing, patience=patience, refractory=refractory, debounce=debounce
+    )
     stream = chosen.stream(thin=thin, stride=stride, gate=gate)
     audio_module.check_channel(channel)
     if isinstance(audio, Recording) or is_recording(audio):
@@ -269,7 +307,7 @@ def detect(audio: ArrayLike | str | os.PathLike[str] | BinaryIO | Iterable[Array
     if _is_samples(given):
         samples = audio_module.mono(given, channel, rate)
         piece = PIECE * round(rate)
-        given, channel = (samples[start:start + piece] for start in range(0, len(samples), piece)), None
+        given, channel = (samples[start : start + piece] for start in range(0, len(samples), piece)), None
     if not isinstance(given, Iterable):
         raise AudioError(f"expected samples, a path or an iterable of chunks, got {type(given).__name__}")
     return _events(audio_module.prepare_chunks(given, rate, chosen.sample_rate, channel), chosen, stream, detector)

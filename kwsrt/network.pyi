@@ -12,9 +12,16 @@ class Kept: ...
 class Workspace: ...
 
 class Network:
-    def __new__(cls, config: Mapping[str, Any], classes: int, tensors: Mapping[str, NDArray[Any]],
-                kernels: Kernels | None = None, *, clear: float | Mapping[str, float] = ...,
-                others: Sequence[int] = ...) -> Self: ...
+    def __new__(
+        cls,
+        config: Mapping[str, Any],
+        classes: int,
+        tensors: Mapping[str, NDArray[Any]],
+        kernels: Kernels | None = None,
+        *,
+        clear: float | Mapping[str, float] = ...,
+        others: Sequence[int] = ...,
+    ) -> Self: ...
     @property
     def kernels(self) -> Kernels: ...
     @property

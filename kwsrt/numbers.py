@@ -9,6 +9,7 @@ Under the compression (zlib): the float32 tensors, then the int8 ones; of each f
 grid) and an int16 median; then the rows' codes as uint16, all low bytes before all high bytes. A code c stands for the
 difference c / 2 where it is even, else for -(c + 1) / 2.
 """
+
 import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,8 +44,12 @@ def pack(specs: Sequence[TensorSpec], tensors: Mapping[str, Array]) -> bytes:
         levels.keep(name, exponent, multiples)
     differences = np.concatenate([*codes, np.zeros(0, np.int32)])
     folded = np.where(differences < 0, -2 * differences - 1, 2 * differences).astype(np.uint16)
-    parts = [*(tensors[spec.name].tobytes() for spec in _plain(specs)), np.array(heads, HEAD).tobytes(),
-             (folded & 255).astype(np.uint8).tobytes(), (folded >> 8).astype(np.uint8).tobytes()]
+    parts = [
+        *(tensors[spec.name].tobytes() for spec in _plain(specs)),
+        np.array(heads, HEAD).tobytes(),
+        (folded & 255).astype(np.uint8).tobytes(),
+        (folded >> 8).astype(np.uint8).tobytes(),
+    ]
     # No strings repeat here, but bytes; and each part has its own statistics.
     deflate = zlib.compressobj(9, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
     return b"".join(deflate.compress(part) + deflate.flush(zlib.Z_BLOCK) for part in parts) + deflate.flush()
@@ -64,7 +69,7 @@ def unpack(specs: Sequence[TensorSpec], section: bytes) -> dict[str, Array]:
     tensors = {spec.name: np.empty(spec.shape, spec.dtype) for spec in specs}
     offset = 0
     for spec in _plain(specs):
-        tensors[spec.name] = np.frombuffer(content[offset:offset + spec.size], spec.dtype).reshape(spec.shape)
+        tensors[spec.name] = np.frombuffer(content[offset : offset + spec.size], spec.dtype).reshape(spec.shape)
         offset += spec.size
     heads = np.frombuffer(content, HEAD, lines, plain)
     low, high = np.frombuffer(content, np.uint8, 2 * count, plain + heads.nbytes).reshape(2, count).astype(np.int32)
@@ -73,11 +78,14 @@ def unpack(specs: Sequence[TensorSpec], section: bytes) -> dict[str, Array]:
     levels = _Levels()
     start = 0
     for (name, row), (exponent, median) in zip(_rows(specs, tensors), heads.tolist(), strict=True):
-        multiples = differences[start:start + len(row)] + median + levels.before(name, exponent, len(row))
+        multiples = differences[start : start + len(row)] + median + levels.before(name, exponent, len(row))
         start += len(row)
         levels.keep(name, exponent, multiples)
-        row[:] = (multiples.astype(np.int16).view(np.float16) if exponent == RAW
-                  else on_grid(multiples, exponent, _kind(name)))
+        row[:] = (
+            multiples.astype(np.int16).view(np.float16)
+            if exponent == RAW
+            else on_grid(multiples, exponent, _kind(name))
+        )
     for tensor in tensors.values():
         tensor.setflags(write=False)
     return tensors

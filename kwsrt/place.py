@@ -1,4 +1,5 @@
 """Where in the sound a word lies: from how loud it is, and from the moment at which the score rose."""
+
 from typing import NamedTuple
 
 import numpy as np
@@ -60,8 +61,10 @@ def pieces(sound: Sound, since: float, after: float = -np.inf) -> list[Piece]:
             found[-1][1] = i
         else:
             found.append([i, i])
-    return [Piece(float(sound.begins[first]), float(sound.ends[last]), float(sound.levels[first:last + 1].max()))
-            for first, last in found]
+    return [
+        Piece(float(sound.begins[first]), float(sound.ends[last]), float(sound.levels[first : last + 1].max()))
+        for first, last in found
+    ]
 
 
 def _limit(sound: Sound, loudest: int) -> float:
@@ -73,7 +76,7 @@ def _limit(sound: Sound, loudest: int) -> float:
     last = loudest + int(behind[0]) if len(behind) else len(silent)
     if last > first and sound.ends[last - 1] - sound.begins[first] < CUT_OUT:
         return peak - RANGE
-    background = float(np.quantile(sound.levels[first:max(last, first + 1)], BACKGROUND))
+    background = float(np.quantile(sound.levels[first : max(last, first + 1)], BACKGROUND))
     return max(peak - RANGE, background + CONTRAST * (peak - background))
 
 

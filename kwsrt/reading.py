@@ -3,6 +3,7 @@
 WAV files are read here, others by soundfile where it is installed. What can be read only once (a pipe, standard input)
 is heard while it comes if it is WAV; of other formats, which cannot be read so, a temporary copy is made first.
 """
+
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -32,8 +33,15 @@ class Recording:
     name : for messages. rate : Hz. channels : how many. frames : how many its header promises, None if it does not say.
     """
 
-    def __init__(self, name: str, rate: int, channels: int, frames: int | None, blocks: Iterator[Samples],
-                 close: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        name: str,
+        rate: int,
+        channels: int,
+        frames: int | None,
+        blocks: Iterator[Samples],
+        close: Callable[[], object],
+    ) -> None:
         self.name, self.rate, self.channels, self.frames = name, rate, channels, frames
         self._blocks, self.close = blocks, close
 
@@ -77,8 +85,9 @@ def open_recording(given: Any, name: str | None = None, *, raw: bool = False) ->
             layout = read_header(source)
             if layout.plain:
                 source.forget()
-                return Recording(source.name, layout.rate, layout.channels, layout.frames,
-                                 _wav_blocks(source, layout), source.close)
+                return Recording(
+                    source.name, layout.rate, layout.channels, layout.frames, _wav_blocks(source, layout), source.close
+                )
             kind = f"WAV with {layout.name}"
         elif kind is None and not raw and not source.peek(1):
             raise AudioError(f"{source.name}: the file is empty")
@@ -123,9 +132,11 @@ def _by_soundfile(source: Source, kind: str | None) -> Recording:
     try:
         import soundfile
     except (ImportError, OSError):
-        raise AudioError(f"{source.name}: not a WAV file; for FLAC, Ogg, Opus and MP3 run: pip install soundfile"
-                         if kind is None else
-                         f"{source.name}: {kind} is read with soundfile, run: pip install soundfile") from None
+        raise AudioError(
+            f"{source.name}: not a WAV file; for FLAC, Ogg, Opus and MP3 run: pip install soundfile"
+            if kind is None
+            else f"{source.name}: {kind} is read with soundfile, run: pip install soundfile"
+        ) from None
 
     class Forward(soundfile.SoundFile):  # type: ignore[misc]
         """A SoundFile that does not seek, which it would do after every block."""
@@ -154,8 +165,9 @@ def _by_soundfile(source: Source, kind: str | None) -> Recording:
             try:
                 block: NDArray[np.float32] = file.read(size, dtype="float32")
             except failures as error:
-                raise AudioError(f"{source.name}: damaged after {done / file.samplerate:.2f} s{_reason(error)}"
-                                 ) from None
+                raise AudioError(
+                    f"{source.name}: damaged after {done / file.samplerate:.2f} s{_reason(error)}"
+                ) from None
             if not len(block):
                 break
             done += len(block)
@@ -185,14 +197,16 @@ def _copied(source: Source, kind: str) -> Any:
         while data := source.some(BLOCK):
             size += len(data)
             if size > LONGEST_COPY:
-                raise AudioError(f"{source.name}: more than {LONGEST_COPY >> 30} GiB of {kind} from a pipe: "
-                                 "pass the file itself")
+                raise AudioError(
+                    f"{source.name}: more than {LONGEST_COPY >> 30} GiB of {kind} from a pipe: pass the file itself"
+                )
             copy.write(data)
         copy.seek(0)
     except BaseException as error:
         copy.close()
         if isinstance(error, OSError):
-            raise AudioError(f"{source.name}: cannot copy it to {tempfile.gettempdir()}: "
-                             f"{error.strerror or error}") from None
+            raise AudioError(
+                f"{source.name}: cannot copy it to {tempfile.gettempdir()}: {error.strerror or error}"
+            ) from None
         raise
     return copy

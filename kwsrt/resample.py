@@ -1,4 +1,5 @@
 """Sample rate conversion of audio that comes in chunks."""
+
 import contextlib
 import functools
 import threading
@@ -135,7 +136,7 @@ class Resampler:
         skipped = (padding + begin) // self._down
         taps = np.concatenate([np.zeros(padding, np.float32), self._filter])
         output: NDArray[np.float32] = upfirdn(taps, self._held, self._up, self._down)
-        result = output[skipped:skipped + until - self._done]
+        result = output[skipped : skipped + until - self._done]
         self._done = until
         unused = max(0, -(-(until * self._down - self._reach) // self._up) - self._first)
         self._held, self._first = self._held[unused:], self._first + unused

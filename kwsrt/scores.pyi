@@ -5,8 +5,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 class Scores:
-    def __init__(self, values: ArrayLike, ends: ArrayLike, loudness: ArrayLike, thin: ArrayLike, window: int,
-                 sample_rate: int) -> None: ...
+    def __init__(
+        self, values: ArrayLike, ends: ArrayLike, loudness: ArrayLike, thin: ArrayLike, window: int, sample_rate: int
+    ) -> None: ...
     @property
     def values(self) -> NDArray[np.float32]: ...
     @property

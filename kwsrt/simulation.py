@@ -3,6 +3,7 @@
 Long recordings run through a stream once; every detector setting is then tried on the scores that were kept. Words are
 mixed into the same recordings at a given signal-to-noise ratio, and looked for where they were put.
 """
+
 from __future__ import annotations
 
 import statistics
@@ -91,8 +92,10 @@ class Outcome:
             "words": sum(self.said.values()),
             "recall": self.recall,
             "median_delay_s": statistics.median(self.delays) if self.delays else None,
-            "per_label": {label: {"false_alarms": self.false[label], "words": self.said[label],
-                                  "found": self.found[label]} for label in self.false},
+            "per_label": {
+                label: {"false_alarms": self.false[label], "words": self.said[label], "found": self.found[label]}
+                for label in self.false
+            },
         }
 
 
@@ -189,8 +192,9 @@ def _with_words(job: Job, model: Model) -> Take:
     return Take(str(job.path), length / model.sample_rate, tuple(scores), placed)
 
 
-def _words(clips: Sequence[tuple[str, Path]], model: Model,
-           random: np.random.Generator) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _words(
+    clips: Sequence[tuple[str, Path]], model: Model, random: np.random.Generator
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
     while True:
         for index in random.permutation(len(clips)):
             label, path = clips[index]
@@ -278,8 +282,9 @@ def curve(heard: Sequence[Take], labels: Sequence[str], settings: dict[str, Any]
     return [{"threshold": each, **judge(heard, labels, detector).summary()} for each, detector in detectors]
 
 
-def choose_thresholds(heard: Sequence[Take], labels: Sequence[str], rate: float,
-                      settings: dict[str, Any]) -> dict[str, float]:
+def choose_thresholds(
+    heard: Sequence[Take], labels: Sequence[str], rate: float, settings: dict[str, Any]
+) -> dict[str, float]:
     """A threshold for each keyword so that together they fire at most `rate` times an hour where nothing is said.
 
     Where words are said, those that lose the fewest of them: all begin at the lowest threshold, and the step that is
@@ -308,8 +313,11 @@ def choose_thresholds(heard: Sequence[Take], labels: Sequence[str], rate: float,
         chosen = {label: THRESHOLDS[j] for label, j in zip(keywords, at, strict=True)}
         if judge(heard, labels, partial(detector, threshold=chosen)).false_alarms_per_hour <= rate:
             return chosen
-        steps = [((false[i, at[i]] - false[i, j] + 1e-3) / (found[i, at[i]] - found[i, j] + 0.1), -j, i)
-                 for i in range(len(keywords)) for j in range(at[i] + 1, len(THRESHOLDS))]
+        steps = [
+            ((false[i, at[i]] - false[i, j] + 1e-3) / (found[i, at[i]] - found[i, j] + 0.1), -j, i)
+            for i in range(len(keywords))
+            for j in range(at[i] + 1, len(THRESHOLDS))
+        ]
         if not steps:
             raise OptionError(f"no thresholds up to {THRESHOLDS[-1]} keep false alarms at {rate:g} an hour")
         _, j, i = max(steps)

@@ -1,4 +1,5 @@
 """Bytes of a recording, front to back, and what kind of file they are."""
+
 import errno
 import os
 import stat
@@ -8,21 +9,51 @@ from kwsrt.errors import AudioError
 
 # What tells a file's format: its name, and bytes at a place.
 MARKS: tuple[tuple[str, int, bytes], ...] = (
-    ("WAV", 0, b"RIFF"), ("WAV", 0, b"RIFX"), ("WAV", 0, b"RF64"), ("WAV", 0, b"BW64"),
-    ("FLAC", 0, b"fLaC"), ("Ogg", 0, b"OggS"), ("AIFF", 8, b"AIFF"), ("AIFF", 8, b"AIFC"), ("AU", 0, b".snd"),
-    ("AU", 0, b"dns."), ("CAF", 0, b"caff"), ("W64", 0, b"riff\x2e\x91\xcf\x11"), ("IFF", 8, b"8SVX"),
-    ("IFF", 8, b"16SV"), ("PAF", 0, b" paf"), ("PAF", 0, b"fap "), ("AVR", 0, b"2BIT"),
-    ("XI", 0, b"Extended Instrument"), ("MAT", 0, b"MATLAB 5.0 MAT-file"), ("IRCAM", 0, b"\x64\xa3\x01\x00"),
-    ("IRCAM", 0, b"\x64\xa3\x02\x00"), ("IRCAM", 0, b"\x64\xa3\x03\x00"), ("IRCAM", 0, b"\x00\x01\xa3\x64"),
-    ("VOC", 0, b"Creative Voice"), ("NIST", 0, b"NIST_1A"), ("PVF", 0, b"PVF1"),
-    ("ID3", 0, b"ID3\x02"), ("ID3", 0, b"ID3\x03"), ("ID3", 0, b"ID3\x04"),
+    ("WAV", 0, b"RIFF"),
+    ("WAV", 0, b"RIFX"),
+    ("WAV", 0, b"RF64"),
+    ("WAV", 0, b"BW64"),
+    ("FLAC", 0, b"fLaC"),
+    ("Ogg", 0, b"OggS"),
+    ("AIFF", 8, b"AIFF"),
+    ("AIFF", 8, b"AIFC"),
+    ("AU", 0, b".snd"),
+    ("AU", 0, b"dns."),
+    ("CAF", 0, b"caff"),
+    ("W64", 0, b"riff\x2e\x91\xcf\x11"),
+    ("IFF", 8, b"8SVX"),
+    ("IFF", 8, b"16SV"),
+    ("PAF", 0, b" paf"),
+    ("PAF", 0, b"fap "),
+    ("AVR", 0, b"2BIT"),
+    ("XI", 0, b"Extended Instrument"),
+    ("MAT", 0, b"MATLAB 5.0 MAT-file"),
+    ("IRCAM", 0, b"\x64\xa3\x01\x00"),
+    ("IRCAM", 0, b"\x64\xa3\x02\x00"),
+    ("IRCAM", 0, b"\x64\xa3\x03\x00"),
+    ("IRCAM", 0, b"\x00\x01\xa3\x64"),
+    ("VOC", 0, b"Creative Voice"),
+    ("NIST", 0, b"NIST_1A"),
+    ("PVF", 0, b"PVF1"),
+    ("ID3", 0, b"ID3\x02"),
+    ("ID3", 0, b"ID3\x03"),
+    ("ID3", 0, b"ID3\x04"),
 )
 # What soundfile does not read either.
 FOREIGN: tuple[tuple[str, int, bytes], ...] = (
-    ("MP4", 4, b"ftyp"), ("Matroska or WebM", 0, b"\x1a\x45\xdf\xa3"), ("ASF (WMA)", 0, b"\x30\x26\xb2\x75\x8e\x66"),
-    ("AMR", 0, b"#!AMR"), ("WavPack", 0, b"wvpk"), ("Monkey's Audio", 0, b"MAC "), ("TTA", 0, b"TTA1"),
-    ("DSD", 0, b"DSD "), ("DSD", 0, b"FRM8"), ("MIDI", 0, b"MThd"), ("Musepack", 0, b"MPCK"),
-    ("MPEG transport stream", 0, b"\x47\x40\x00\x10"), ("Flash video", 0, b"FLV\x01"),
+    ("MP4", 4, b"ftyp"),
+    ("Matroska or WebM", 0, b"\x1a\x45\xdf\xa3"),
+    ("ASF (WMA)", 0, b"\x30\x26\xb2\x75\x8e\x66"),
+    ("AMR", 0, b"#!AMR"),
+    ("WavPack", 0, b"wvpk"),
+    ("Monkey's Audio", 0, b"MAC "),
+    ("TTA", 0, b"TTA1"),
+    ("DSD", 0, b"DSD "),
+    ("DSD", 0, b"FRM8"),
+    ("MIDI", 0, b"MThd"),
+    ("Musepack", 0, b"MPCK"),
+    ("MPEG transport stream", 0, b"\x47\x40\x00\x10"),
+    ("Flash video", 0, b"FLV\x01"),
 )
 # Two MPEG frames and the start of the next: the longest have 1,729 bytes.
 LOOK_AHEAD = 4096
@@ -135,7 +166,7 @@ class Source:
         if data is None:
             raise AudioError(f"{self.name}: cannot read: it is not ready (opened as non-blocking)")
         if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise AudioError(f"{self.name}: expected a file that was opened as binary (\"rb\")")
+            raise AudioError(f'{self.name}: expected a file that was opened as binary ("rb")')
         return bytes(data)
 
     def _unreadable(self, error: Exception) -> AudioError:
@@ -169,7 +200,7 @@ def foreign(name: str | None) -> bool:
 
 
 def _marked(start: bytes, marks: tuple[tuple[str, int, bytes], ...]) -> str | None:
-    return next((name for name, at, mark in marks if start[at:at + len(mark)] == mark), None)
+    return next((name for name, at, mark in marks if start[at : at + len(mark)] == mark), None)
 
 
 def _mpeg(data: bytes) -> str | None:
@@ -189,7 +220,7 @@ def _mpeg(data: bytes) -> str | None:
 
 def _frame(data: bytes, at: int) -> tuple[tuple[str, int, int] | None, int]:
     """What the frames of a stream have in common, and the bytes of the one that begins at `at`."""
-    head = data[at:at + 6]
+    head = data[at : at + 6]
     if len(head) < 6 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None, 0
     if head[1] & 0xF6 == 0xF0:

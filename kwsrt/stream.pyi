@@ -7,8 +7,16 @@ from kwsrt.scores import Scores
 LONGEST_STRIDE: int
 
 class Stream:
-    def __init__(self, frontend: FrontEnd, network: Network, *, thin: str = "full", stride: int | None = None,
-                 gate: float | None = None, silence: int | None = None) -> None: ...
+    def __init__(
+        self,
+        frontend: FrontEnd,
+        network: Network,
+        *,
+        thin: str = "full",
+        stride: int | None = None,
+        gate: float | None = None,
+        silence: int | None = None,
+    ) -> None: ...
     @property
     def thin(self) -> str: ...
     @thin.setter

@@ -3,6 +3,7 @@
 RIFF, RIFX (big-endian), RF64 and BW64 (beyond 4 GiB), with PCM of 8 to 64 bits or floats. What recorders leave behind
 when they are killed is read too: sizes of 0, sizes that stand for "unknown", and sizes that are larger than the file.
 """
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,14 +15,62 @@ from kwsrt.source import Source
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 ENCODINGS = {
-    0x0002: "Microsoft ADPCM", 0x0006: "A-law", 0x0007: "mu-law", 0x0010: "OKI ADPCM", 0x0011: "IMA ADPCM",
-    0x0014: "G.723 ADPCM", 0x0016: "G.723 ADPCM", 0x0020: "Yamaha ADPCM", 0x0022: "TrueSpeech", 0x0031: "GSM 6.10",
-    0x0040: "G.721 ADPCM", 0x0045: "G.726 ADPCM", 0x0050: "MPEG", 0x0055: "MP3", 0x0064: "G.726 ADPCM",
-    0x0065: "G.722 ADPCM", 0x0092: "AC-3", 0x00FF: "AAC", 0x0160: "WMA", 0x0161: "WMA", 0x0162: "WMA", 0x0270: "ATRAC3",
-    0x028F: "G.722 ADPCM", 0x1600: "AAC", 0x1610: "AAC", 0x2000: "AC-3", 0x674F: "Ogg Vorbis", 0xF1AC: "FLAC"}
+    0x0002: "Microsoft ADPCM",
+    0x0006: "A-law",
+    0x0007: "mu-law",
+    0x0010: "OKI ADPCM",
+    0x0011: "IMA ADPCM",
+    0x0014: "G.723 ADPCM",
+    0x0016: "G.723 ADPCM",
+    0x0020: "Yamaha ADPCM",
+    0x0022: "TrueSpeech",
+    0x0031: "GSM 6.10",
+    0x0040: "G.721 ADPCM",
+    0x0045: "G.726 ADPCM",
+    0x0050: "MPEG",
+    0x0055: "MP3",
+    0x0064: "G.726 ADPCM",
+    0x0065: "G.722 ADPCM",
+    0x0092: "AC-3",
+    0x00FF: "AAC",
+    0x0160: "WMA",
+    0x0161: "WMA",
+    0x0162: "WMA",
+    0x0270: "ATRAC3",
+    0x028F: "G.722 ADPCM",
+    0x1600: "AAC",
+    0x1610: "AAC",
+    0x2000: "AC-3",
+    0x674F: "Ogg Vorbis",
+    0xF1AC: "FLAC",
+}
 # What may follow a chunk. Some programs leave out the byte that pads a chunk of odd size.
-KNOWN = (b"fmt ", b"data", b"fact", b"LIST", b"bext", b"JUNK", b"junk", b"id3 ", b"ID3 ", b"cue ", b"smpl", b"inst",
-         b"PEAK", b"FLLR", b"PAD ", b"ds64", b"iXML", b"axml", b"chna", b"DISP", b"afsp", b"plst", b"labl", b"_PMX")
+KNOWN = (
+    b"fmt ",
+    b"data",
+    b"fact",
+    b"LIST",
+    b"bext",
+    b"JUNK",
+    b"junk",
+    b"id3 ",
+    b"ID3 ",
+    b"cue ",
+    b"smpl",
+    b"inst",
+    b"PEAK",
+    b"FLLR",
+    b"PAD ",
+    b"ds64",
+    b"iXML",
+    b"axml",
+    b"chna",
+    b"DISP",
+    b"afsp",
+    b"plst",
+    b"labl",
+    b"_PMX",
+)
 MOST_CHANNELS = 1024
 
 
@@ -57,8 +106,9 @@ class Layout:
     @property
     def plain(self) -> bool:
         """Whether `decode` knows it."""
-        return (self.encoding == PCM and self.width in (1, 2, 3, 4, 8)) or \
-            (self.encoding == FLOAT and self.width in (4, 8))
+        return (self.encoding == PCM and self.width in (1, 2, 3, 4, 8)) or (
+            self.encoding == FLOAT and self.width in (4, 8)
+        )
 
 
 def read_header(source: Source) -> Layout:
@@ -68,6 +118,7 @@ def read_header(source: Source) -> Layout:
     ------
     AudioError : no WAV file, or one that is damaged or ends before its sound.
     """
+
     def damaged(what: str) -> AudioError:
         return AudioError(f"{source.name}: damaged WAV file: {what}")
 
@@ -110,9 +161,9 @@ def _sound(size: int, large: int | None, source: Source, family: bytes) -> int |
 def _layout(form: bytes, size: int | None, endian: Any, damaged: Any) -> Layout:
     if len(form) < 16:
         raise damaged("it does not say how to read its sound")
-    encoding, channels = (int.from_bytes(form[at:at + 2], endian) for at in (0, 2))
+    encoding, channels = (int.from_bytes(form[at : at + 2], endian) for at in (0, 2))
     rate = int.from_bytes(form[4:8], endian)
-    align, bits = (int.from_bytes(form[at:at + 2], endian) for at in (12, 14))
+    align, bits = (int.from_bytes(form[at : at + 2], endian) for at in (12, 14))
     if encoding == EXTENSIBLE:
         if len(form) < 40:
             raise damaged("it does not say how to read its sound")

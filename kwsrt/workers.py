@@ -1,4 +1,5 @@
 """Work that several processes share, one of which may die without ending the others."""
+
 from __future__ import annotations
 
 import collections

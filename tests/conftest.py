@@ -1,4 +1,5 @@
 """Fixtures that several tests share."""
+
 import os
 import subprocess
 import sys
@@ -46,6 +47,10 @@ def real_clips() -> Path:
 def validation_clips(real_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The validation clips of Speech Commands as WAV files, a folder a word."""
     folder = tmp_path_factory.mktemp("validation")
-    subprocess.run([sys.executable, real_clips / "unpack.py", folder, "--split", "validation"], check=True,
-                   capture_output=True, timeout=300)
+    subprocess.run(
+        [sys.executable, real_clips / "unpack.py", folder, "--split", "validation"],
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
     return folder

@@ -3,11 +3,24 @@
 Nothing here calls the library. The front end is float64, to be compared within a tolerance. Layers and network are
 integer sums followed by float32 operations that are each rounded on their own, to be compared bit for bit.
 """
+
 import numpy as np
 
 KERNEL, STRIDE, PAD = 5, 2, 2
-FRONTEND = {"kind": "log-mel", "sample_rate": 16000, "window": 1024, "hop": 480, "n_fft": 1024, "bins": 32, "n_mfcc": 0,
-            "fmin": 20.0, "fmax": 7600.0, "floor": 1e-7, "offset": -12.0, "step": 0.5}
+FRONTEND = {
+    "kind": "log-mel",
+    "sample_rate": 16000,
+    "window": 1024,
+    "hop": 480,
+    "n_fft": 1024,
+    "bins": 32,
+    "n_mfcc": 0,
+    "fmin": 20.0,
+    "fmax": 7600.0,
+    "floor": 1e-7,
+    "offset": -12.0,
+    "step": 0.5,
+}
 
 
 def same_bits(got, want):
@@ -18,8 +31,10 @@ def same_bits(got, want):
 
 # --- front end -----------------------------------------------------------------------------------------------------
 
+
 def mel_triangles(options):
     """Weights of the HTK mel triangles at the FFT bins' frequencies: float64 (bins, n_fft // 2 + 1)."""
+
     def mel(hz):
         return 2595.0 * np.log10(1.0 + hz / 700.0)
 
@@ -36,7 +51,7 @@ def frames_of(samples, options):
     scaled = samples.astype(np.float64) / (32768.0 if samples.dtype == np.int16 else 1.0)
     window, hop = options["window"], options["hop"]
     count = 1 + (len(scaled) - window) // hop if len(scaled) >= window else 0
-    return np.stack([scaled[i * hop:i * hop + window] for i in range(count)]) if count else np.empty((0, window))
+    return np.stack([scaled[i * hop : i * hop + window] for i in range(count)]) if count else np.empty((0, window))
 
 
 def features(samples, options):
@@ -62,6 +77,7 @@ def quantize_features(values, options):
 
 
 # --- layers --------------------------------------------------------------------------------------------------------
+
 
 def quantize(x, threshold, scale, planes):
     """Activations: +1/-1, or with two planes 2*b1 + b2; float32 (..., channels) -> int8 of the same shape."""
@@ -101,7 +117,7 @@ def patches(image, kernel, stride, pad):
     padded = np.pad(image, ((above, above), (beside, beside), (0, 0)))
     rows = range(0, padded.shape[0] - kernel + 1, stride)
     columns = range(0, padded.shape[1] - kernel + 1, stride)
-    return np.stack([np.stack([padded[i:i + kernel, j:j + kernel].reshape(-1) for j in columns]) for i in rows])
+    return np.stack([np.stack([padded[i : i + kernel, j : j + kernel].reshape(-1) for j in columns]) for i in rows])
 
 
 def conv2d(signs, x, *, kernel, stride, pad, threshold, scale, planes, a, b, slope):
@@ -115,7 +131,7 @@ def memory(signs, x, *, threshold, scale, planes, a, b, slope, causal=False):
     """Depthwise convolution over time, plus the input: float32 (steps, channels); signs (channels, taps)."""
     q, taps = quantize(x, threshold, scale, planes).astype(np.int32), signs.shape[1]
     padded = np.pad(q, ((taps - 1, 0) if causal else (taps // 2, taps // 2), (0, 0)))
-    sums = sum(padded[j:j + len(q)] * signs[:, j].astype(np.int32) for j in range(taps))
+    sums = sum(padded[j : j + len(q)] * signs[:, j].astype(np.int32) for j in range(taps))
     return affine(sums, a, b, slope, np.asarray(x, np.float32))
 
 
@@ -144,6 +160,7 @@ def softmax(logits):
 
 # --- the packed file -----------------------------------------------------------------------------------------------
 
+
 def unpack(packed, inputs, outputs):
     """Signs int8 (outputs, inputs): bit i of byte [block, k, lane] is input 8*k + i of output 16*block + lane."""
     o, i = np.meshgrid(np.arange(outputs), np.arange(inputs), indexing="ij")
@@ -160,8 +177,10 @@ def unpack_memory(packed, taps, channels):
 def unpack_all(config, tensors):
     """Signs of every 1-bit layer of a .kws file, by the layer's name."""
     width, hidden, bands = config["width"], config["hidden"], config["bins"] // 4
-    signs = {"conv2": unpack(tensors["conv2.weight"], KERNEL * KERNEL * config["conv1"], config["conv2"]),
-             "fc1": unpack(tensors["fc1.weight"], bands * config["conv2"], width)}
+    signs = {
+        "conv2": unpack(tensors["conv2.weight"], KERNEL * KERNEL * config["conv1"], config["conv2"]),
+        "fc1": unpack(tensors["fc1.weight"], bands * config["conv2"], width),
+    }
     for name in (f"blocks.{i}" for i in range(config["blocks"])):
         signs[f"{name}.memory"] = unpack_memory(tensors[f"{name}.memory.weight"], config["taps"], width)
         signs[f"{name}.expand"] = unpack(tensors[f"{name}.expand.weight"], width, hidden)
@@ -186,19 +205,28 @@ def network_scores(config, tensors, signs, features_q, level):
     causal = config.get("causal", False)
     pad = (0 if causal else PAD, PAD)
     x = input_conv2d(tensors["conv1.weight"], features_q, stride=STRIDE, pad=pad, **ending("conv1"))
-    x = conv2d(signs["conv2"], x, kernel=KERNEL, stride=STRIDE, pad=pad, **quantiser("conv2", scales[0]),
-               **ending("conv2"))
+    x = conv2d(
+        signs["conv2"], x, kernel=KERNEL, stride=STRIDE, pad=pad, **quantiser("conv2", scales[0]), **ending("conv2")
+    )
     steps, bands, _ = x.shape
     options = quantiser("fc1", scales[1])
     options["threshold"] = np.tile(options["threshold"], bands)
     x = linear(signs["fc1"], x.reshape(steps, -1), **options, **ending("fc1"))
     for i in config["levels"][level]:
         layer, norm = [f"blocks.{i}.{name}" for name in ("memory", "expand", "project")], f".{level}"
-        m = memory(signs[layer[0]], x, causal=causal, **quantiser(layer[0], scales[2 + 3 * i]),
-                   **ending(layer[0], norm))
+        m = memory(
+            signs[layer[0]], x, causal=causal, **quantiser(layer[0], scales[2 + 3 * i]), **ending(layer[0], norm)
+        )
         h = linear(signs[layer[1]], m, **quantiser(layer[1], scales[3 + 3 * i]), **ending(layer[1], norm))
-        x = linear(signs[layer[2]], h, threshold=0.0, scale=scales[4 + 3 * i], planes=config["planes"], residual=m,
-                   **ending(layer[2], norm))
+        x = linear(
+            signs[layer[2]],
+            h,
+            threshold=0.0,
+            scale=scales[4 + 3 * i],
+            planes=config["planes"],
+            residual=m,
+            **ending(layer[2], norm),
+        )
     a, b = tensors[f"classifier.affine.{level}"]
-    x = x[-config["steps"]:] if causal else x
+    x = x[-config["steps"] :] if causal else x
     return softmax(classifier(tensors["classifier.weight"], x.reshape(-1), inverse_scale=scales[-1], a=a, b=b))

@@ -4,6 +4,7 @@ Chunks of random lengths, words, noise and digital silence. Fails when memory gr
 by a sample, when scores are no distribution, or when the detections are not those of the first minutes over and over. A
 short one runs in test_soak.py.
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -42,7 +43,7 @@ def soak(hours, thin="auto", report=lambda text: None):
         heard, at = [], 0
         while at < len(samples):
             length = int(rng.choice([1, 160, 480, 1024, 16000]))
-            scores = stream.push(samples[at:at + length])
+            scores = stream.push(samples[at : at + length])
             assert scores.ends.tolist() == [stream.window + stream.stride * (made + i) for i in range(len(scores))]
             assert np.abs(scores.values.sum(1) - 1).max(initial=0) < 1e-5
             made += len(scores)

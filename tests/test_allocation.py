@@ -1,4 +1,5 @@
 """Once a stream is made, nothing is allocated inside a decision: counted by a C library's heap that is watched."""
+
 import os
 import shutil
 import subprocess
@@ -52,8 +53,9 @@ def test_no_allocation_inside_a_decision(library, tmp_path, network):
     path.write_bytes(make_model(4, **network))
     package = Path(kwsrt.__file__).parent.parent  # the one under test, wherever it lies
     environment = {**os.environ, "LD_PRELOAD": str(library), "PYTHONPATH": str(package)}
-    done = subprocess.run([sys.executable, "-c", LISTEN, path], cwd=tmp_path, env=environment, capture_output=True,
-                          text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", LISTEN, path], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     decisions, counted, control = map(int, done.stdout.split())
     assert decisions > 100

@@ -1,4 +1,5 @@
 """Audio in: files, rates, channels, dtypes."""
+
 import sys
 
 import numpy as np
@@ -20,9 +21,17 @@ def sine(frequency, seconds=0.5, rate=RATE):
 
 # --- files ---------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("dtype", "scale", "offset", "read_as"), [
-    (np.int16, 32767, 0, np.int16), (np.uint8, 127, 128, np.int16), (np.int32, 2**31 - 256, 0, np.float32),
-    (np.float32, 1, 0, np.float32), (np.float64, 1, 0, np.float32)])
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "offset", "read_as"),
+    [
+        (np.int16, 32767, 0, np.int16),
+        (np.uint8, 127, 128, np.int16),
+        (np.int32, 2**31 - 256, 0, np.float32),
+        (np.float32, 1, 0, np.float32),
+        (np.float64, 1, 0, np.float32),
+    ],
+)
 @pytest.mark.parametrize("channels", [1, 2])
 def test_wav_of_every_sample_type(tmp_path, dtype, scale, offset, read_as, channels):
     wave = sine(440) if channels == 1 else np.stack([sine(440), sine(1000)], axis=1)
@@ -49,8 +58,17 @@ def test_other_formats_without_soundfile_say_what_to_install(tmp_path, monkeypat
         audio.read(tmp_path / "a.flac")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"RIFF", bytes(1000), b"RIFF\x24\x00\x00\x00WAVE",
-                                     b"RIFF\xff\xff\xff\xffWAVEfmt \x10\x00\x00\x00" + bytes(20)])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"hello",
+        b"RIFF",
+        bytes(1000),
+        b"RIFF\x24\x00\x00\x00WAVE",
+        b"RIFF\xff\xff\xff\xffWAVEfmt \x10\x00\x00\x00" + bytes(20),
+    ],
+)
 def test_what_is_not_audio_is_refused(tmp_path, content):
     (tmp_path / "a.wav").write_bytes(content)
     with pytest.raises(AudioError, match=r"a\.wav: "):
@@ -76,7 +94,7 @@ def test_every_truncation_of_a_wav_is_refused_or_read_as_far_as_it_goes(tmp_path
         else:
             samples, rate = audio.read(tmp_path / "cut.wav")
             assert rate == RATE
-            np.testing.assert_array_equal(samples, wave[:(size - 44) // 2])
+            np.testing.assert_array_equal(samples, wave[: (size - 44) // 2])
 
 
 @pytest.mark.parametrize("size", [0x7FFFFFFF, 0xFFFFFFFF])
@@ -104,6 +122,7 @@ def test_a_damaged_header_never_crashes(tmp_path_factory, position, value):
 
 
 # --- samples -------------------------------------------------------------------------------------------------------
+
 
 def peak(samples, rate):
     """Frequency of the strongest line of the spectrum, Hz."""
@@ -135,21 +154,35 @@ def test_resampling_keeps_a_sine(rate, dtype):
     assert prepared.dtype == np.float32
     assert abs(len(prepared) - RATE) <= 1
     assert abs(peak(prepared, RATE) - 1234) < 1.1
-    np.testing.assert_allclose(prepared[1000:-1000], sine(1234, 1.0)[1000:len(prepared) - 1000], atol=5e-3)
+    np.testing.assert_allclose(prepared[1000:-1000], sine(1234, 1.0)[1000 : len(prepared) - 1000], atol=5e-3)
 
 
 def test_resampling_removes_what_the_new_rate_cannot_hold():
     assert np.abs(audio.prepare(sine(12000, 1.0, 48000), 48000, RATE)[500:-500]).max() < 5e-3
 
 
-@pytest.mark.parametrize(("samples", "said"), [
-    (np.zeros(0, np.int16), "empty"), (np.zeros((0, 2), np.float32), "empty"), ([], "empty"),
-    (np.zeros((2, 3, 4), np.int16), "shape"), (np.float32(1), "expected samples, got"),
-    (np.zeros((2, 16000), np.int16), "transpose"),
-    (np.zeros(9, np.uint8), "uint8"), (np.zeros(9, np.int32), "int32"), (np.zeros(9, np.float16), "float16"),
-    (np.zeros(9, bool), "bool"), (np.zeros(9, complex), "complex"), (np.array(["a"]), "<U1"), ([1, 2, 3], "int64"),
-    (np.array([0, np.nan], np.float32), "NaN"), (np.array([[0, 0], [np.inf, 0]]), "NaN or infinite"),
-    (np.array([0, 1000.0]), "divide by 32768"), (np.array([[0, -1000.0]]), "divide by 32768")])
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        (np.zeros(0, np.int16), "empty"),
+        (np.zeros((0, 2), np.float32), "empty"),
+        ([], "empty"),
+        (np.zeros((2, 3, 4), np.int16), "shape"),
+        (np.float32(1), "expected samples, got"),
+        (np.zeros((2, 16000), np.int16), "transpose"),
+        (np.zeros(9, np.uint8), "uint8"),
+        (np.zeros(9, np.int32), "int32"),
+        (np.zeros(9, np.float16), "float16"),
+        (np.zeros(9, bool), "bool"),
+        (np.zeros(9, complex), "complex"),
+        (np.array(["a"]), "<U1"),
+        ([1, 2, 3], "int64"),
+        (np.array([0, np.nan], np.float32), "NaN"),
+        (np.array([[0, 0], [np.inf, 0]]), "NaN or infinite"),
+        (np.array([0, 1000.0]), "divide by 32768"),
+        (np.array([[0, -1000.0]]), "divide by 32768"),
+    ],
+)
 def test_unusable_samples_are_refused(samples, said):
     with pytest.raises(AudioError, match=said):
         audio.prepare(samples, RATE, RATE)
@@ -157,15 +190,16 @@ def test_unusable_samples_are_refused(samples, said):
         audio.prepare(samples, 44100, RATE)
 
 
-@pytest.mark.parametrize("rate", [0, -16000, 999, 1_000_001, float("nan"), float("inf"), "16000", None, True, 16 + 1j,
-                                  10**400, "9" * 5000])
+@pytest.mark.parametrize(
+    "rate", [0, -16000, 999, 1_000_001, float("nan"), float("inf"), "16000", None, True, 16 + 1j, 10**400, "9" * 5000]
+)
 def test_unusable_rates_are_refused(rate):
     with pytest.raises(AudioError, match="sample rate"):
         audio.prepare(sine(440), rate, RATE)
 
 
 def test_detect_hears_files_arrays_and_chunks_alike(tmp_path, tiny):
-    wave = (np.random.default_rng(0).normal(0, 3000, 3 * RATE) * np.repeat([0, 1, 0.1, 1, 0, 1], RATE // 2))
+    wave = np.random.default_rng(0).normal(0, 3000, 3 * RATE) * np.repeat([0, 1, 0.1, 1, 0, 1], RATE // 2)
     samples = wave.astype(np.int16)
     wavfile.write(tmp_path / "a.wav", RATE, samples)
     options = {"model": tiny, "threshold": 0.0, "patience": 1, "smoothing": 1, "refractory": 0.0}
@@ -173,5 +207,5 @@ def test_detect_hears_files_arrays_and_chunks_alike(tmp_path, tiny):
     assert expected
     assert list(kwsrt.detect(tmp_path / "a.wav", **options)) == expected
     assert list(kwsrt.detect(str(tmp_path / "a.wav"), **options)) == expected
-    assert list(kwsrt.detect((samples[i:i + 777] for i in range(0, len(samples), 777)), **options)) == expected
+    assert list(kwsrt.detect((samples[i : i + 777] for i in range(0, len(samples), 777)), **options)) == expected
     assert list(kwsrt.detect(np.stack([samples, samples], 1), **options)) == expected

@@ -1,4 +1,5 @@
 """The benchmark tools: the float network that others run is the same network, the gate sees what it should."""
+
 import json
 
 import numpy as np
@@ -23,7 +24,7 @@ def test_the_float_network_is_the_network_without_quantisers(monkeypatch, form, 
     def memory(signs, x, *, a, b, slope, causal, **_):
         taps = signs.shape[1]
         padded = np.pad(x, ((taps - 1, 0) if causal else (taps // 2, taps // 2), (0, 0)))
-        sums = sum(padded[j:j + len(x)] * signs[:, j] for j in range(taps))
+        sums = sum(padded[j : j + len(x)] * signs[:, j] for j in range(taps))
         return reference.affine(sums, a, b, slope, x)
 
     def input_conv2d(weights, image, *, stride, pad, a, b, slope):
@@ -34,8 +35,11 @@ def test_the_float_network_is_the_network_without_quantisers(monkeypatch, form, 
     monkeypatch.setattr(reference, "product", lambda signs, q: q @ signs.astype(np.float32).T)
     monkeypatch.setattr(reference, "memory", memory)
     monkeypatch.setattr(reference, "input_conv2d", input_conv2d)
-    monkeypatch.setattr(reference, "classifier", lambda weights, x, *, inverse_scale, a, b:
-                        a * (weights.astype(np.float32) @ (x * inverse_scale)) + b)
+    monkeypatch.setattr(
+        reference,
+        "classifier",
+        lambda weights, x, *, inverse_scale, a, b: a * (weights.astype(np.float32) @ (x * inverse_scale)) + b,
+    )
     signs = reference.unpack_all(config, tensors)
     for level in config["levels"]:
         graph = float_graph.export(manifest, tensors, level, form).SerializeToString()
@@ -55,8 +59,14 @@ def test_the_gate_sees_what_got_slower():
 
 
 def test_a_decision_adds_up():
-    counts = {"conv1 5x5x1x16|window": 10, "memory 5x128|window": 3, "staircase 256|window": 4,
-              "staircase 8x32|window": 5, "frame|window": 1000, "conv1 5x5x1x16|step": 1}
+    counts = {
+        "conv1 5x5x1x16|window": 10,
+        "memory 5x128|window": 3,
+        "staircase 256|window": 4,
+        "staircase 8x32|window": 5,
+        "frame|window": 1000,
+        "conv1 5x5x1x16|step": 1,
+    }
     assert instructions.decision(counts, "quarter", "window") == 10 + 5 + 2 * (3 + 4)
     assert instructions.decision(counts, "full", "step") == 1
 

@@ -1,4 +1,5 @@
 """A card says of a model what was measured and what its own training knows, and nothing of any other model."""
+
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,22 @@ from tools import card
 pytest.importorskip("matplotlib", reason="cards have pictures")
 
 ABOUT = Path(card.__file__).parent / "train" / "about" / "commands12.toml"
-FOREIGN = ("CC BY", "Warden", "Speech Commands", "LibriSpeech", "Mycroft", "Ten command words", "Homophone",
-           "attribution", "licence", "other_words", "unpack.py", "training data", "None", "tools/train")
+FOREIGN = (
+    "CC BY",
+    "Warden",
+    "Speech Commands",
+    "LibriSpeech",
+    "Mycroft",
+    "Ten command words",
+    "Homophone",
+    "attribution",
+    "licence",
+    "other_words",
+    "unpack.py",
+    "training data",
+    "None",
+    "tools/train",
+)
 
 
 @pytest.fixture(scope="module")
@@ -46,11 +61,31 @@ def test_what_is_unknown_is_left_out(tmp_path: Path, clips: Path, training: obje
 
 
 def test_what_training_knows_is_said(tmp_path: Path, clips: Path) -> None:
-    text = made(tmp_path, clips, licence=None, training={
-        "dataset": "my garage", "licence": "CC0", "seed": 7, "purpose": "Opens the garage.", "weaknesses": "- Rain.",
-        "model_licence": "MIT", "attribution": "Grandma", "history": ["binary"], "recipe": {"teachers": ["big"]}})
-    for row in ("| training data | my garage |", "| data licence | CC0 |", "| model licence | MIT |", "- Rain.",
-                "| attribution | Grandma |", "Opens the garage.", "stages: binary; logits distilled from big; seed 7"):
+    text = made(
+        tmp_path,
+        clips,
+        licence=None,
+        training={
+            "dataset": "my garage",
+            "licence": "CC0",
+            "seed": 7,
+            "purpose": "Opens the garage.",
+            "weaknesses": "- Rain.",
+            "model_licence": "MIT",
+            "attribution": "Grandma",
+            "history": ["binary"],
+            "recipe": {"teachers": ["big"]},
+        },
+    )
+    for row in (
+        "| training data | my garage |",
+        "| data licence | CC0 |",
+        "| model licence | MIT |",
+        "- Rain.",
+        "| attribution | Grandma |",
+        "Opens the garage.",
+        "stages: binary; logits distilled from big; seed 7",
+    ):
         assert row in text
     assert "CC BY" not in text
 

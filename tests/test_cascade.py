@@ -1,4 +1,5 @@
 """The choice of how "auto" cascades: every candidate's figures are those of running it."""
+
 import sys
 
 import numpy as np
@@ -29,7 +30,7 @@ def test_every_cascade_is_judged_as_it_runs():
             return next(i for i, (level, clear) in enumerate(order) if scores[level][index] >= clear)
 
         named = [right[order[ends(clips, index)][0]][index] for index in range(60)]
-        cost = [3 + sum(BLOCKS[level] for level, _ in order[:ends(heard, index) + 1]) for index in range(60)]
+        cost = [3 + sum(BLOCKS[level] for level, _ in order[: ends(heard, index) + 1]) for index in range(60)]
         assert one.accuracy == np.mean(named)
         assert one.cost == pytest.approx(np.mean(cost))
 

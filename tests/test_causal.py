@@ -1,4 +1,5 @@
 """Causal networks: a stream computes each step once, and gives what the whole past gives, to the last bit."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,9 +19,23 @@ LEVELS = {"full": [0, 1, 2], "half": [0, 2], "quarter": [2]}
 
 
 def causal_model(seed, **network):
-    return Model(file_format.parse(make_model(
-        seed, frontend={"window": 400, "hop": 160, "n_fft": 512, "bins": 16}, causal=True, steps=STEPS,
-        frames=4 * STEPS + 9, bins=16, width=16, hidden=24, blocks=3, levels=LEVELS, **network)))
+    return Model(
+        file_format.parse(
+            make_model(
+                seed,
+                frontend={"window": 400, "hop": 160, "n_fft": 512, "bins": 16},
+                causal=True,
+                steps=STEPS,
+                frames=4 * STEPS + 9,
+                bins=16,
+                width=16,
+                hidden=24,
+                blocks=3,
+                levels=LEVELS,
+                **network,
+            )
+        )
+    )
 
 
 MODEL = causal_model(7)
@@ -53,7 +68,7 @@ def test_windows_are_those_of_the_reference(planes, isa):
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_a_stream_remembers_all_its_past(level):
-    q = MODEL.frontend.quantized(SAMPLES)[:FRAMES + 60]
+    q = MODEL.frontend.quantized(SAMPLES)[: FRAMES + 60]
     scores = MODEL.stream(thin=level).push(SAMPLES)
     for made, past in zip(scores.values, pasts(q), strict=False):
         assert same_bits(made, expected(MODEL, past, level))
@@ -65,7 +80,7 @@ def test_chunks_do_not_matter(lengths, level):
     whole, stream = MODEL.stream(thin=level).push(SAMPLES), MODEL.stream(thin=level)
     at, parts = 0, []
     for length in (*lengths, len(SAMPLES)):
-        parts.append(stream.push(SAMPLES[at:at + length]).values)
+        parts.append(stream.push(SAMPLES[at : at + length]).values)
         at += length
     assert same_bits(np.concatenate(parts), whole.values)
     stream.reset()
@@ -83,7 +98,7 @@ def test_strides_are_whole_steps():
     q = MODEL.frontend.quantized(SAMPLES)
     for number, made in enumerate(apart.values):
         first = number * (4 * STEPS + 4)
-        assert same_bits(made, MODEL.network.run(q[None, first:first + FRAMES], "full")[0])
+        assert same_bits(made, MODEL.network.run(q[None, first : first + FRAMES], "full")[0])
 
 
 @pytest.mark.arm
@@ -94,13 +109,13 @@ def test_a_level_that_did_not_run_catches_up():
     for missed in range(1, 2 * STEPS):
         stream = MODEL.stream()
         before = 5 + missed
-        stream.push(SAMPLES[:window + 4 * hop])
+        stream.push(SAMPLES[: window + 4 * hop])
         stream.thin = "quarter"
-        stream.push(SAMPLES[window + 4 * hop:window + (before - 1) * hop])
+        stream.push(SAMPLES[window + 4 * hop : window + (before - 1) * hop])
         stream.thin = "full"
-        made = stream.push(SAMPLES[window + (before - 1) * hop:window + before * hop]).values
+        made = stream.push(SAMPLES[window + (before - 1) * hop : window + before * hop]).values
         end = FRAMES + 4 * before
-        want = q[:end] if missed < STEPS else q[end - FRAMES:end]
+        want = q[:end] if missed < STEPS else q[end - FRAMES : end]
         assert same_bits(made, expected(MODEL, want, "full")[None])
 
 
@@ -112,11 +127,14 @@ def test_silence_ends_a_past():
     assert 0 < len(skipped) < len(gated)
     q, after = MODEL.frontend.quantized(silent), skipped[-1] + 1
     for number in range(after, min(after + 5, len(gated))):
-        assert same_bits(gated.values[number], expected(MODEL, q[4 * after:4 * number + FRAMES], "full"))
+        assert same_bits(gated.values[number], expected(MODEL, q[4 * after : 4 * number + FRAMES], "full"))
 
 
-@pytest.mark.parametrize("wrong", [{"causal": 1}, {"steps": 5}, {"steps": 1, "frames": 13}, {"steps": True},
-                                   {"frames": 28}, {"steps": "4"}], ids=str)
+@pytest.mark.parametrize(
+    "wrong",
+    [{"causal": 1}, {"steps": 5}, {"steps": 1, "frames": 13}, {"steps": True}, {"frames": 28}, {"steps": "4"}],
+    ids=str,
+)
 def test_sizes_that_no_causal_network_has(wrong):
     network = {**MODEL.manifest["network"], **wrong}
     with pytest.raises(ModelFileError, match="network"):

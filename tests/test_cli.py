@@ -1,4 +1,5 @@
 """The commands: what they print, and one line and exit code 2 for everything that is wrong."""
+
 import dataclasses
 import io
 import json
@@ -73,6 +74,7 @@ def python_m_kwsrt(*arguments, env=None):
 
 # --- help and usage ------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("command", [[], ["detect"], ["eval"], ["info"], ["bench"]])
 def test_help_shows_examples(cli, command):
     code, out, err = cli(*command, "--help")
@@ -84,13 +86,24 @@ def test_version(cli):
     assert cli("--version") == (0, f"kwsrt {kwsrt.__version__}\n", "")
 
 
-@pytest.mark.parametrize("arguments", [[], ["hear"], ["detect"], ["detect", "a.wav", "--nonsense"], ["eval"],
-                                       ["detect", "a.wav", "--threshold", "high"], ["detect", "a.wav", "--thr", "0.5"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["hear"],
+        ["detect"],
+        ["detect", "a.wav", "--nonsense"],
+        ["eval"],
+        ["detect", "a.wav", "--threshold", "high"],
+        ["detect", "a.wav", "--thr", "0.5"],
+    ],
+)
 def test_wrong_usage(refused, arguments):
     assert "--help" in refused(*arguments)
 
 
 # --- detect --------------------------------------------------------------------------------------------------------
+
 
 def test_detect_prints_a_line_an_event(cli, tiny, tiny_model_path, recording):
     code, out, err = cli("detect", recording, "--model", tiny_model_path, *EASY)
@@ -106,7 +119,8 @@ def test_detect_json(cli, tiny, tiny_model_path, recording, thin):
     expected = kwsrt.detect(recording, model=tiny, thin=thin, threshold=0.3)
     assert (code, err) == (0, "")
     assert [json.loads(line) for line in out.splitlines()] == [
-        {"file": str(recording), **dataclasses.asdict(event)} for event in expected]
+        {"file": str(recording), **dataclasses.asdict(event)} for event in expected
+    ]
 
 
 def test_detect_says_when_it_heard_nothing(cli, tiny_model_path, recording):
@@ -133,13 +147,29 @@ def bad_recordings():
     wavfile.write(loud, RATE, np.full(100, 3000, np.float32))
     slow = io.BytesIO()
     wavfile.write(slow, 100, np.zeros(100, np.int16))
-    return {"text": b"hello\n" * 100, "nothing": b"", "truncated": header.getvalue()[:30], "no samples":
-            header.getvalue()[:44], "nan": nan.getvalue(), "loud": loud.getvalue(), "slow": slow.getvalue()}
+    return {
+        "text": b"hello\n" * 100,
+        "nothing": b"",
+        "truncated": header.getvalue()[:30],
+        "no samples": header.getvalue()[:44],
+        "nan": nan.getvalue(),
+        "loud": loud.getvalue(),
+        "slow": slow.getvalue(),
+    }
 
 
-@pytest.mark.parametrize(("name", "said"), [
-    ("text", ""), ("nothing", ""), ("truncated", "damaged"), ("no samples", "empty"), ("nan", "NaN"),
-    ("loud", "divide by 32768"), ("slow", "sample rate 100")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("text", ""),
+        ("nothing", ""),
+        ("truncated", "damaged"),
+        ("no samples", "empty"),
+        ("nan", "NaN"),
+        ("loud", "divide by 32768"),
+        ("slow", "sample rate 100"),
+    ],
+)
 def test_detect_bad_recordings(refused, tiny_model_path, tmp_path, name, said):
     (tmp_path / "a.wav").write_bytes(bad_recordings()[name])
     line = refused("detect", tmp_path / "a.wav", "--model", tiny_model_path)
@@ -147,9 +177,15 @@ def test_detect_bad_recordings(refused, tiny_model_path, tmp_path, name, said):
     assert said in line
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    (["--thin", "eighth"], "full, half, quarter"), (["--threshold", "1.5"], "0 to 1"),
-    (["--threshold", "nan"], "0 to 1"), (["--threshold=-0.1"], "0 to 1")])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--thin", "eighth"], "full, half, quarter"),
+        (["--threshold", "1.5"], "0 to 1"),
+        (["--threshold", "nan"], "0 to 1"),
+        (["--threshold=-0.1"], "0 to 1"),
+    ],
+)
 def test_detect_wrong_options(refused, tiny_model_path, recording, arguments, said):
     assert said in refused("detect", recording, "--model", tiny_model_path, *arguments)
 
@@ -195,7 +231,7 @@ def test_detect_standard_input_is_live_whatever_the_pieces(tiny_model_path, reco
     data = wavfile.read(recording)[1].tobytes()
     with subprocess.Popen(**command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
         for start in range(0, len(data), 4097):
-            running.stdin.write(data[start:start + 4097])
+            running.stdin.write(data[start : start + 4097])
             running.stdin.flush()
         first = json.loads(running.stdout.readline())
         running.stdin.close()
@@ -225,6 +261,7 @@ def test_output_that_nobody_reads(tiny_model_path):
 
 
 # --- eval ----------------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory):
@@ -313,7 +350,9 @@ def test_eval_goes_on_past_bad_clips(cli, refused, tiny_model_path, tmp_path):
     code, out, err = cli("eval", tmp_path, "--model", tiny_model_path, "--json")
     assert (code, json.loads(out)["clips"]) == (1, 1)
     assert [line.partition(": the ")[0] for line in err.splitlines()] == [
-        *(f"kwsrt: error: {tmp_path}/yes/{name}.wav" for name in ("long", "none")), "kwsrt: clips left out: 2"]
+        *(f"kwsrt: error: {tmp_path}/yes/{name}.wav" for name in ("long", "none")),
+        "kwsrt: clips left out: 2",
+    ]
     (tmp_path / "yes" / "good.wav").write_bytes(b"")
     assert cli("eval", tmp_path, "--model", tiny_model_path)[:2] == (2, "")
 
@@ -349,11 +388,22 @@ def test_progress_bar_only_on_a_terminal(cli, tiny_model_path, clips, monkeypatc
 
 # --- info and bench ------------------------------------------------------------------------------------------------
 
+
 def test_info(cli, tiny, tiny_model_path):
     code, out, err = cli("info", tiny_model_path)
     assert (code, err) == (0, "")
-    for fact in ("tiny", f"{tiny.size:,} bytes", tiny.checksum, "yes, no, _unknown_, _silence_", "full, half, quarter",
-                 tiny.isa, "log-mel", "dfsmn", "random weights", "Apache-2.0"):
+    for fact in (
+        "tiny",
+        f"{tiny.size:,} bytes",
+        tiny.checksum,
+        "yes, no, _unknown_, _silence_",
+        "full, half, quarter",
+        tiny.isa,
+        "log-mel",
+        "dfsmn",
+        "random weights",
+        "Apache-2.0",
+    ):
         assert fact in out
 
 
@@ -451,6 +501,7 @@ def test_bench_wrong_level(refused, tiny_model_path):
 
 
 # --- the program ---------------------------------------------------------------------------------------------------
+
 
 def test_python_m_kwsrt(tiny_model_path, recording, tmp_path):
     ended = python_m_kwsrt("--help")

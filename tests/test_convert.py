@@ -1,4 +1,5 @@
 """tools/convert.py: what is proved, what is refused, and that ONNX and packed file are one network."""
+
 import json
 import os
 import time
@@ -20,8 +21,18 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 LEVELS = {"full": [0, 1, 2], "half": [0, 2], "quarter": [2]}
-SMALL = {"family": "dfsmn", "frames": 32, "bins": 32, "conv1": 4, "conv2": 8, "width": 16, "hidden": 24, "blocks": 3,
-         "taps": 3, "levels": LEVELS}
+SMALL = {
+    "family": "dfsmn",
+    "frames": 32,
+    "bins": 32,
+    "conv1": 4,
+    "conv2": 8,
+    "width": 16,
+    "hidden": 24,
+    "blocks": 3,
+    "taps": 3,
+    "levels": LEVELS,
+}
 CAUSAL = {"causal": True, "steps": 6, "frames": 33}
 
 
@@ -43,6 +54,7 @@ def packed(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 # --- ONNX ------------------------------------------------------------------------------------------------------------
+
 
 def test_onnx_scores_equal_the_packed_ones(packed: Path, tmp_path: Path) -> None:
     assert run_tool(packed, "--onnx", tmp_path / "model.onnx") == 0
@@ -80,8 +92,9 @@ def _altered(packed: Path, tmp_path: Path, name: str, change: Any) -> Path:
     return path
 
 
-def test_onnx_weights_that_are_not_one_bit_are_refused_by_name(packed: Path, tmp_path: Path,
-                                                               capsys: pytest.CaptureFixture[str]) -> None:
+def test_onnx_weights_that_are_not_one_bit_are_refused_by_name(
+    packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def one_larger(weight: np.ndarray) -> np.ndarray:
         weight[0, 0] *= 1.5
         return weight
@@ -96,8 +109,9 @@ def test_onnx_weights_that_are_not_one_bit_are_refused_by_name(packed: Path, tmp
     assert "blocks.1.expand: rebinarized 1 of" in capsys.readouterr().out
 
 
-def test_onnx_graph_that_computes_something_else_is_refused(packed: Path, tmp_path: Path,
-                                                            capsys: pytest.CaptureFixture[str]) -> None:
+def test_onnx_graph_that_computes_something_else_is_refused(
+    packed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "model.onnx"
     assert run_tool(packed, "--onnx", path) == 0
     model = onnx.load(path)
@@ -146,6 +160,7 @@ def with_static_batch(size: int) -> Any:
     def change(model: Any) -> None:
         for value in (*model.graph.input, *model.graph.output):
             value.type.tensor_type.shape.dim[0].dim_value = size
+
     return change
 
 
@@ -155,9 +170,11 @@ def with_constant_nodes(model: Any) -> None:
     del model.graph.initializer[:]
 
 
-@pytest.mark.parametrize("change", [as_float16, as_float16_graph, with_static_batch(1), with_static_batch(5),
-                                    with_constant_nodes],
-                         ids=["fp16 weights", "fp16", "batch 1", "batch 5", "constants"])
+@pytest.mark.parametrize(
+    "change",
+    [as_float16, as_float16_graph, with_static_batch(1), with_static_batch(5), with_constant_nodes],
+    ids=["fp16 weights", "fp16", "batch 1", "batch 5", "constants"],
+)
 def test_one_network_in_other_forms_of_onnx(change: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = exported(tmp_path)
     model = onnx.load(path)
@@ -183,13 +200,23 @@ def test_onnx_weights_in_a_file_of_their_own(tmp_path: Path, capsys: pytest.Capt
     assert said.count("\n") == 1
 
 
-ABSURD = {"blocks": 10 ** 9, "frames": 1 << 40, "width": -1, "planes": ..., "levels": {"full": [0, 99]}, "taps": 2.5,
-          "family": "x" * 1000, "hidden": "24", "bins": [32]}
+ABSURD = {
+    "blocks": 10**9,
+    "frames": 1 << 40,
+    "width": -1,
+    "planes": ...,
+    "levels": {"full": [0, 99]},
+    "taps": 2.5,
+    "family": "x" * 1000,
+    "hidden": "24",
+    "bins": [32],
+}
 
 
 @pytest.mark.parametrize(("key", "value"), ABSURD.items(), ids=list(ABSURD))
-def test_absurd_sizes_are_refused_before_anything_is_built(key: str, value: Any, tmp_path: Path,
-                                                           capsys: pytest.CaptureFixture[str]) -> None:
+def test_absurd_sizes_are_refused_before_anything_is_built(
+    key: str, value: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     path = exported(tmp_path)
     model = onnx.load(path)
@@ -198,8 +225,18 @@ def test_absurd_sizes_are_refused_before_anything_is_built(key: str, value: Any,
     network |= {} if value is ... else {key: value}
     model.metadata_props[0].value = json.dumps(manifest | {"network": network})
     onnx.save(model, tmp_path / "absurd.onnx")
-    torch.save({"format": "kwsrt-checkpoint", "version": 1, "network": network, "labels": manifest["labels"],
-                "frontend": manifest["frontend"], "state": {}, "train": {}}, tmp_path / "absurd.pt")
+    torch.save(
+        {
+            "format": "kwsrt-checkpoint",
+            "version": 1,
+            "network": network,
+            "labels": manifest["labels"],
+            "frontend": manifest["frontend"],
+            "state": {},
+            "train": {},
+        },
+        tmp_path / "absurd.pt",
+    )
     for name in ("absurd.onnx", "absurd.pt"):
         began = time.monotonic()
         assert run_tool(tmp_path / name, tmp_path / "out.kws") == 2
@@ -213,8 +250,15 @@ def test_absurd_sizes_are_refused_before_anything_is_built(key: str, value: Any,
 def test_absurd_metadata_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = onnx.load(exported(tmp_path))
     good = json.loads(model.metadata_props[0].value)
-    texts = ["[" * 100_000, "x", "{}", '{"a":' * 100_000 + "1" + "}" * 100_000, json.dumps(good | {"frontend": None}),
-             json.dumps(good | {"labels": ["yes", "\x1b[2J"]}), json.dumps(good | {"training": {"loss": float("nan")}})]
+    texts = [
+        "[" * 100_000,
+        "x",
+        "{}",
+        '{"a":' * 100_000 + "1" + "}" * 100_000,
+        json.dumps(good | {"frontend": None}),
+        json.dumps(good | {"labels": ["yes", "\x1b[2J"]}),
+        json.dumps(good | {"training": {"loss": float("nan")}}),
+    ]
     for text in texts:
         model.metadata_props[0].value = text
         onnx.save(model, tmp_path / "absurd.onnx")
@@ -229,20 +273,35 @@ def test_absurd_metadata_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 # --- what is written -------------------------------------------------------------------------------------------------
 
+
 def test_nothing_is_replaced_but_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, packed = exported(tmp_path), tmp_path / "model.kws"
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "link").symlink_to(source)
     os.link(source, tmp_path / "hard.onnx")
-    onnx.save(onnx.parser.parse_model('<ir_version: 8, opset_import: ["": 17]> g (float[1] x) => (float[1] y) '
-                                      "{ y = Relu(x) }"), tmp_path / "foreign.onnx")
+    onnx.save(
+        onnx.parser.parse_model(
+            '<ir_version: 8, opset_import: ["": 17]> g (float[1] x) => (float[1] y) { y = Relu(x) }'
+        ),
+        tmp_path / "foreign.onnx",
+    )
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     new = tmp_path / "new.kws"
-    for arguments in ((source, source), (source, tmp_path / "notes.txt"), (source, tmp_path / "link"),
-                      (source, tmp_path / "hard.onnx"), (source, new, "--onnx", source), (source, new, "--onnx", new),
-                      (source, new, "--onnx", tmp_path / "foreign.onnx"), (source, new, "--onnx", packed),
-                      (packed, "--onnx", packed), (packed, "--onnx", tmp_path / "notes.txt"), (source, tmp_path),
-                      (source, tmp_path / "none" / "out.kws"), (source, tmp_path / "foreign.onnx")):
+    for arguments in (
+        (source, source),
+        (source, tmp_path / "notes.txt"),
+        (source, tmp_path / "link"),
+        (source, tmp_path / "hard.onnx"),
+        (source, new, "--onnx", source),
+        (source, new, "--onnx", new),
+        (source, new, "--onnx", tmp_path / "foreign.onnx"),
+        (source, new, "--onnx", packed),
+        (packed, "--onnx", packed),
+        (packed, "--onnx", tmp_path / "notes.txt"),
+        (source, tmp_path),
+        (source, tmp_path / "none" / "out.kws"),
+        (source, tmp_path / "foreign.onnx"),
+    ):
         assert run_tool(*arguments, "--windows", 1) == 2, arguments
         assert capsys.readouterr().err.count("\n") == 1, arguments
         assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before, arguments
@@ -258,6 +317,7 @@ def test_nothing_to_replay_is_refused(windows: int, tmp_path: Path, capsys: pyte
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture(params=[(1, {}), (2, {}), (2, CAUSAL)], ids=["1", "2", "causal"])
 def checkpoint(request: pytest.FixtureRequest) -> dict[str, Any]:
@@ -279,9 +339,15 @@ def make_checkpoint(planes: int, changes: dict[str, Any] | None = None) -> dict[
     network.train()
     for _ in range(30):
         network(q)
-    return {"format": "kwsrt-checkpoint", "version": 1, "network": config,
-            "labels": ["yes", "no", "_unknown_", "_silence_"], "frontend": FrontEnd().options,
-            "state": round_for_file(network).state_dict(), "train": {"dataset": "none"}}
+    return {
+        "format": "kwsrt-checkpoint",
+        "version": 1,
+        "network": config,
+        "labels": ["yes", "no", "_unknown_", "_silence_"],
+        "frontend": FrontEnd().options,
+        "state": round_for_file(network).state_dict(),
+        "train": {"dataset": "none"},
+    }
 
 
 def saved(checkpoint: dict[str, Any], path: Path) -> Path:
@@ -291,8 +357,9 @@ def saved(checkpoint: dict[str, Any], path: Path) -> Path:
     return path
 
 
-def test_checkpoint_becomes_the_same_network(checkpoint: dict[str, Any], tmp_path: Path,
-                                             capsys: pytest.CaptureFixture[str]) -> None:
+def test_checkpoint_becomes_the_same_network(
+    checkpoint: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = saved(checkpoint, tmp_path / "model.pt")
     assert run_tool(source, tmp_path / "model.kws", "--onnx", tmp_path / "model.onnx") == 0
     report = capsys.readouterr().out
@@ -314,8 +381,9 @@ def test_full_precision_checkpoint_is_refused(tmp_path: Path, capsys: pytest.Cap
     assert "quantisers" in capsys.readouterr().err
 
 
-def test_layer_that_differs_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str],
-                                     monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layer_that_differs_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = saved(make_checkpoint(2), tmp_path / "model.pt")
     fold = convert.fold
 
@@ -370,19 +438,22 @@ def plain() -> dict[str, Any]:
 PREFIXES = ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."]
 
 
-def test_checkpoints_in_other_forms_are_the_same_network(plain: dict[str, Any], tmp_path: Path,
-                                                         capsys: pytest.CaptureFixture[str]) -> None:
+def test_checkpoints_in_other_forms_are_the_same_network(
+    plain: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import torch
 
     from tools.checkpoint_reader import read_checkpoint
 
     state = plain["state"]
     forms = {prefix: {"state": {prefix + name: value for name, value in state.items()}} for prefix in PREFIXES}
-    forms |= {"inside": {"state": {name.replace("blocks.1.", "blocks.1._orig_mod."): v for name, v in state.items()}},
-              "averaged": {"state": {"n_averaged": torch.tensor(3), **{f"module.{n}": v for n, v in state.items()}}},
-              "parameters": {"state": {name: torch.nn.Parameter(value) for name, value in state.items()}},
-              "half": {"state": {name: value.half() for name, value in state.items()}},
-              "bfloat16": {"state": {name: value.bfloat16() for name, value in state.items()}}}
+    forms |= {
+        "inside": {"state": {name.replace("blocks.1.", "blocks.1._orig_mod."): v for name, v in state.items()}},
+        "averaged": {"state": {"n_averaged": torch.tensor(3), **{f"module.{n}": v for n, v in state.items()}}},
+        "parameters": {"state": {name: torch.nn.Parameter(value) for name, value in state.items()}},
+        "half": {"state": {name: value.half() for name, value in state.items()}},
+        "bfloat16": {"state": {name: value.bfloat16() for name, value in state.items()}},
+    }
     for name, change in forms.items():
         read = read_checkpoint(saved(plain | change, tmp_path / "form.pt"))
         assert read["state"].keys() == state.keys(), name
@@ -392,28 +463,51 @@ def test_checkpoints_in_other_forms_are_the_same_network(plain: dict[str, Any], 
         assert run_tool(source, tmp_path / f"{name}kws", "--windows", 2) == 0, capsys.readouterr().err
 
 
-def test_what_lies_beside_the_weights(plain: dict[str, Any], tmp_path: Path,
-                                      capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_lies_beside_the_weights(
+    plain: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import torch
 
-    train = {"loss": np.float64(1.5), "steps": np.int64(7), "root": PosixPath("/data/x"), "row": torch.arange(3),
-             "array": np.arange(4.0).reshape(2, 2), "name": np.str_("a"), "on": torch.device("cpu"), "dataset": "mine",
-             "matrix": torch.zeros(100, 100), "accuracy": float("nan"), "licence": "MIT", 3: "three",
-             "model_licence": "CC0"}
+    train = {
+        "loss": np.float64(1.5),
+        "steps": np.int64(7),
+        "root": PosixPath("/data/x"),
+        "row": torch.arange(3),
+        "array": np.arange(4.0).reshape(2, 2),
+        "name": np.str_("a"),
+        "on": torch.device("cpu"),
+        "dataset": "mine",
+        "matrix": torch.zeros(100, 100),
+        "accuracy": float("nan"),
+        "licence": "MIT",
+        3: "three",
+        "model_licence": "CC0",
+    }
     source = saved(plain | {"train": train, "labels": tuple(map(np.str_, plain["labels"]))}, tmp_path / "model.pt")
     assert run_tool(source, tmp_path / "model.kws", "--windows", 2) == 0
     said = capsys.readouterr().out
     assert "'training.matrix' is left out: a tensor of 10,000 values" in said
     assert "'training.accuracy' is left out" in said
     manifest = kwsrt.load(tmp_path / "model.kws").manifest
-    assert manifest["training"] == {"loss": 1.5, "steps": 7, "root": "/data/x", "row": [0, 1, 2], "name": "a",
-                                    "array": [[0.0, 1.0], [2.0, 3.0]], "dataset": "mine", "licence": "MIT", "on": "cpu",
-                                    "3": "three", "model_licence": "CC0"}
+    assert manifest["training"] == {
+        "loss": 1.5,
+        "steps": 7,
+        "root": "/data/x",
+        "row": [0, 1, 2],
+        "name": "a",
+        "array": [[0.0, 1.0], [2.0, 3.0]],
+        "dataset": "mine",
+        "licence": "MIT",
+        "on": "cpu",
+        "3": "three",
+        "model_licence": "CC0",
+    }
     assert manifest["licence"] == "CC0"
 
 
-def test_checkpoints_that_are_none_say_why(plain: dict[str, Any], tmp_path: Path,
-                                           capsys: pytest.CaptureFixture[str]) -> None:
+def test_checkpoints_that_are_none_say_why(
+    plain: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import torch
 
     from tools.checkpoint_reader import read_checkpoint
@@ -422,7 +516,7 @@ def test_checkpoints_that_are_none_say_why(plain: dict[str, Any], tmp_path: Path
     state = plain["state"]
     (tmp_path / "lfs.pt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
     whole = saved(plain, tmp_path / "whole.pt").read_bytes()
-    (tmp_path / "cut.pt").write_bytes(whole[:len(whole) // 2])
+    (tmp_path / "cut.pt").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.pt").write_bytes(b"")
     os.mkfifo(tmp_path / "pipe.pt")
     saved(plain | {"labels": ["yes", "yes", "_unknown_", "_silence_"]}, tmp_path / "twice.pt")
@@ -434,9 +528,19 @@ def test_checkpoints_that_are_none_say_why(plain: dict[str, Any], tmp_path: Path
     saved(plain | {"state": state | {"fc1.weight": torch.ones(2, 2)}}, tmp_path / "shape.pt")
     saved(plain | {"state": {name: value * np.nan for name, value in state.items()}}, tmp_path / "nan.pt")
     saved(plain | {"train": {"code": Path.cwd}}, tmp_path / "code.pt")
-    for name, why in {"lfs": "git lfs pull", "cut": "cut short", "empty": "no checkpoint", "pipe": "regular file",
-                      "twice": "twice", "hop": "hop", "both": "twice", "complex": "complex64", "shape": r"\(2, 2\)",
-                      "nan": "NaN", "code": "only running code could restore"}.items():
+    for name, why in {
+        "lfs": "git lfs pull",
+        "cut": "cut short",
+        "empty": "no checkpoint",
+        "pipe": "regular file",
+        "twice": "twice",
+        "hop": "hop",
+        "both": "twice",
+        "complex": "complex64",
+        "shape": r"\(2, 2\)",
+        "nan": "NaN",
+        "code": "only running code could restore",
+    }.items():
         with pytest.raises(kwsrt.KwsrtError, match=why) as caught:
             build_network(read_checkpoint(tmp_path / f"{name}.pt"))
         assert str(caught.value).isprintable(), name
@@ -469,7 +573,7 @@ def test_replayed_windows_are_spread_over_the_recordings(tmp_path: Path, most: i
         samples = rng.normal(0, 3000, int(seconds * 16000)).astype(np.int16)
         wavfile.write(tmp_path / name, 16000, samples)
         features = frontend.features(samples)
-        whole += [features[start:start + 32] for start in range(0, len(features) - 31, 8)]
+        whole += [features[start : start + 32] for start in range(0, len(features) - 31, 8)]
     features, q = convert.replay_windows([tmp_path], frontend, 32, most)
     chosen = np.linspace(0, len(whole) - 1, min(most, len(whole))).astype(int)
     np.testing.assert_array_equal(features, np.stack([whole[i] for i in chosen]))
@@ -479,8 +583,9 @@ def test_replayed_windows_are_spread_over_the_recordings(tmp_path: Path, most: i
         convert.replay_windows([tmp_path / "pipe.wav"], frontend, 32, most)
 
 
-def test_a_recording_that_cannot_be_used_is_left_out(plain: dict[str, Any], tmp_path: Path,
-                                                     capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_recording_that_cannot_be_used_is_left_out(
+    plain: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source, folder = saved(plain, tmp_path / "mine.pt"), tmp_path / "audio"
     folder.mkdir()
     (folder / "bad.wav").write_bytes(b"RIFF____WAVEjunk")

@@ -1,4 +1,5 @@
 """From scores to events: when a keyword fires, and when it must not."""
+
 from itertools import pairwise
 
 import numpy as np
@@ -17,17 +18,29 @@ PERIOD = STRIDE / RATE
 QUIET, YES, NO, OTHER = np.eye(4, dtype=np.float32)[[3, 0, 1, 2]]
 
 scores = arrays(np.float32, st.tuples(st.integers(0, 40), st.just(4)), elements=st.floats(0, 1, width=32))
-options = st.fixed_dictionaries({"threshold": st.floats(0, 1), "smoothing": st.integers(1, 5),
-                                 "patience": st.integers(1, 5), "refractory": st.floats(0, 2),
-                                 "debounce": st.floats(0, 1)})
+options = st.fixed_dictionaries(
+    {
+        "threshold": st.floats(0, 1),
+        "smoothing": st.integers(1, 5),
+        "patience": st.integers(1, 5),
+        "refractory": st.floats(0, 2),
+        "debounce": st.floats(0, 1),
+    }
+)
 
 
 def scores_of(rows, first=0, loudness=None):
     """What a stream would return for decisions with these scores."""
     values = np.asarray(rows, np.float32).reshape(-1, 4)
     loudness = np.zeros(len(values)) if loudness is None else loudness
-    return Scores(values, WINDOW + STRIDE * (first + np.arange(len(values))), np.asarray(loudness, np.float32),
-                  np.zeros(len(values), np.int8), WINDOW, RATE)
+    return Scores(
+        values,
+        WINDOW + STRIDE * (first + np.arange(len(values))),
+        np.asarray(loudness, np.float32),
+        np.zeros(len(values), np.int8),
+        WINDOW,
+        RATE,
+    )
 
 
 def decide(rows, **settings):
@@ -42,7 +55,7 @@ def reference(rows, threshold, smoothing, patience, refractory, debounce):
     times = [(WINDOW + STRIDE * i) / RATE for i in range(len(rows))]
     over_at = dict.fromkeys(LABELS, -np.inf)
     padded = np.concatenate([np.zeros((smoothing - 1, 4)), np.asarray(rows, np.float64).reshape(-1, 4)])
-    smooth = [padded[i:i + smoothing].sum(0) / smoothing for i in range(len(rows))]
+    smooth = [padded[i : i + smoothing].sum(0) / smoothing for i in range(len(rows))]
     over = [LABELS[row.argmax()] if row.max() >= threshold and row.argmax() < 2 else None for row in smooth]
     for i, row in enumerate(smooth):
         for label, score in zip(LABELS, row, strict=True):
@@ -50,7 +63,7 @@ def reference(rows, threshold, smoothing, patience, refractory, debounce):
                 over_at[label] = times[i]
             elif times[i] - over_at[label] >= debounce:
                 armed[label] = True
-        steady = i + 1 >= patience and len({*over[i + 1 - patience:i + 1]}) == 1
+        steady = i + 1 >= patience and len({*over[i + 1 - patience : i + 1]}) == 1
         if over[i] and steady and armed[over[i]] and times[i] - last[over[i]] >= refractory:
             heard[i], armed[over[i]], last[over[i]] = over[i], False, times[i]
     return heard
@@ -168,14 +181,25 @@ def test_reset_forgets_everything():
     assert detector.push(scores_of([YES], 0))
 
 
-@pytest.mark.parametrize(("wrong", "said"), [
-    ({"threshold": 1.01}, "0 to 1"), ({"threshold": -0.1}, "0 to 1"), ({"threshold": float("nan")}, "0 to 1"),
-    ({"threshold": "high"}, "0 to 1"), ({"threshold": True}, "0 to 1"), ({"threshold": {"yes": 2}}, "0 to 1"),
-    ({"threshold": {"maybe": 0.5}}, "maybe"), ({"threshold": {"_silence_": 0.5}}, "_silence_"),
-    ({"smoothing": 0}, "smoothing"), ({"patience": 0}, "patience"), ({"refractory": -1}, "refractory"),
-    ({"refractory": float("inf")}, "refractory"), ({"refractory": float("nan")}, "refractory"),
-    ({"debounce": -1}, "debounce"),
-])
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"threshold": 1.01}, "0 to 1"),
+        ({"threshold": -0.1}, "0 to 1"),
+        ({"threshold": float("nan")}, "0 to 1"),
+        ({"threshold": "high"}, "0 to 1"),
+        ({"threshold": True}, "0 to 1"),
+        ({"threshold": {"yes": 2}}, "0 to 1"),
+        ({"threshold": {"maybe": 0.5}}, "maybe"),
+        ({"threshold": {"_silence_": 0.5}}, "_silence_"),
+        ({"smoothing": 0}, "smoothing"),
+        ({"patience": 0}, "patience"),
+        ({"refractory": -1}, "refractory"),
+        ({"refractory": float("inf")}, "refractory"),
+        ({"refractory": float("nan")}, "refractory"),
+        ({"debounce": -1}, "debounce"),
+    ],
+)
 def test_wrong_options_are_refused(wrong, said):
     with pytest.raises(OptionError, match=said):
         Detector(LABELS, **wrong)

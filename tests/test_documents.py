@@ -2,6 +2,7 @@
 
 From the checkout, whose kwsrt/ need not be compiled: what is installed must be found all the same.
 """
+
 import ast
 import json
 import os
@@ -16,11 +17,20 @@ import pytest
 from scipy.io import wavfile
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["README.md", "CONTRIBUTING.md", "tools/train/README.md", "tools/bench/README.md", *(
-    str(path.relative_to(ROOT)) for path in sorted((ROOT / "models").glob("*.md")))]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "tools/train/README.md",
+    "tools/bench/README.md",
+    *(str(path.relative_to(ROOT)) for path in sorted((ROOT / "models").glob("*.md"))),
+]
 #: files whose docstring, help text or comments show commands
-SOURCES = [str(path.relative_to(ROOT)) for folder in ("tools", "kwsrt/cli") for suffix in ("py", "toml")
-           for path in sorted((ROOT / folder).rglob(f"*.{suffix}"))]
+SOURCES = [
+    str(path.relative_to(ROOT))
+    for folder in ("tools", "kwsrt/cli")
+    for suffix in ("py", "toml")
+    for path in sorted((ROOT / folder).rglob(f"*.{suffix}"))
+]
 SOURCES.append("tests/soak.py")
 PROGRAM = re.compile(r"(?:python3?|torchrun)[^|;&`\n]*? (?:-m )?((?:tools|tests)[./][\w./]+\w)([^|;&`#\n]*)")
 COMMAND = re.compile(r"(?:^|[|] |[A-Z_]+=\S+ |\$ |bin/|-m )kwsrt ([a-z]+)([^|;&`#\n]*)", re.MULTILINE)
@@ -63,8 +73,13 @@ def shown_by(page):
     text = (ROOT / page).read_text()
     if page.endswith(".py"):
         tree = ast.parse(text)
-        help_texts = [node.value.value for node in tree.body if isinstance(node, ast.Assign)
-                      and isinstance(node.value, ast.Constant) and node.targets[0].id == "DESCRIPTION"]
+        help_texts = [
+            node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            and isinstance(node.value, ast.Constant)
+            and node.targets[0].id == "DESCRIPTION"
+        ]
         return "\n".join([ast.get_docstring(tree) or "", *help_texts])
     if page.endswith(".toml"):
         return "\n".join(re.findall("#(.*)", text))
@@ -101,12 +116,27 @@ def shown():
 def test_commands_are_found_in_documents():
     """The patterns above see what people see."""
     found = shown()
-    expected = {"tools.convert", "tools.cascade", "tools.silence_clips", "tools.card", "tests.soak",
-                *(f"tools.train.{name}" for name in ("train", "evaluate", "table", "speed", "voices")),
-                *(f"tools.bench.{name}" for name in ("peers", "mca", "latency", "arm", "footprint", "picture"))}
+    expected = {
+        "tools.convert",
+        "tools.cascade",
+        "tools.silence_clips",
+        "tools.card",
+        "tests.soak",
+        *(f"tools.train.{name}" for name in ("train", "evaluate", "table", "speed", "voices")),
+        *(f"tools.bench.{name}" for name in ("peers", "mca", "latency", "arm", "footprint", "picture")),
+    }
     assert expected <= {program for program, _ in found}
     assert {command for program, command in found if program == "kwsrt"} == {
-        "detect", "listen", "devices", "record", "eval", "simulate", "threshold", "info", "bench"}
+        "detect",
+        "listen",
+        "devices",
+        "record",
+        "eval",
+        "simulate",
+        "threshold",
+        "info",
+        "bench",
+    }
     assert "README.md" in found["tools.train.train", ""]["--ship"]
     assert "README.md" in found["kwsrt", "bench"]["--streams"]
     assert "tools/bench/README.md" in found["tools.bench.picture", ""]["--float"]
@@ -116,24 +146,40 @@ def test_every_command_of_a_document_answers_help():
     """And knows the options that the document shows. Where a package is missing here, the document names its extra."""
     commands = shown()
     asked = [[program, *filter(None, [command]), "--help"] for program, command in commands]
-    done = subprocess.run([sys.executable, "-c", RUNNER], cwd=ROOT, input="\n".join(map(json.dumps, asked)),
-                          capture_output=True, text=True, timeout=400, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", RUNNER],
+        cwd=ROOT,
+        input="\n".join(map(json.dumps, asked)),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=True,
+    )
     wrong = []
     for ((program, command), options), line in zip(commands.items(), done.stdout.splitlines(), strict=True):
         code, said = json.loads(line)
         name = f"{program} {command}".strip()
         missing = re.search(r"^ModuleNotFoundError: No module named '(\w+)'$", said, re.MULTILINE)
         if missing and missing[1] != "kwsrt":
-            extras = [extra for extra, packages in EXTRAS.items()
-                      if any(re.match(rf"{missing[1]}\b", package) for package in packages)]
+            extras = [
+                extra
+                for extra, packages in EXTRAS.items()
+                if any(re.match(rf"{missing[1]}\b", package) for package in packages)
+            ]
             pages = [page for page in options["--help"] if page.endswith(".md")] or [str(Path(*program.split(".")[:2]))]
-            wrong += [f"{page} shows {name}, which needs {missing[1]}, and does not say how to install it"
-                      for page in pages if not re.search(rf"\[[\w,]*\b({'|'.join(extras)})\b", text_of(page))]
+            wrong += [
+                f"{page} shows {name}, which needs {missing[1]}, and does not say how to install it"
+                for page in pages
+                if not re.search(rf"\[[\w,]*\b({'|'.join(extras)})\b", text_of(page))
+            ]
         elif code or not said.lower().startswith("usage:"):
             wrong.append(f"{name} --help: exit code {code}, {said.strip()[-300:]}")
         else:
-            wrong += [f"{', '.join(sorted(pages))}: {name} has no option {option}"
-                      for option, pages in options.items() if not re.search(rf"{option}\b", said)]
+            wrong += [
+                f"{', '.join(sorted(pages))}: {name} has no option {option}"
+                for option, pages in options.items()
+                if not re.search(rf"{option}\b", said)
+            ]
     assert not wrong, "\n".join(wrong)
 
 
@@ -154,8 +200,10 @@ def test_what_a_document_points_to_is_there(page):
         assert set(extra.split(",")) <= EXTRAS.keys()
 
 
-@pytest.mark.parametrize("arguments", [["-m", "kwsrt"], ["-m", "tools.train.voices"], ["tools/convert.py"],
-                                       ["-m", "tests.soak"], ["-c", "import kwsrt"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["-m", "kwsrt"], ["-m", "tools.train.voices"], ["tools/convert.py"], ["-m", "tests.soak"], ["-c", "import kwsrt"]],
+)
 def test_a_checkout_that_is_not_built_says_so_in_a_line(tmp_path, arguments):
     """With nothing installed: all that Python finds is the sources, and the packages that they need."""
     for name in ("kwsrt", "tools", "tests"):
@@ -169,8 +217,9 @@ def test_a_checkout_that_is_not_built_says_so_in_a_line(tmp_path, arguments):
     for name in ("numpy", "scipy"):
         (packages / name).symlink_to(Path(sys.modules[name].__file__).parent)
     environment = {**os.environ, "PYTHONPATH": str(packages), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([sys.executable, "-S", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60,
-                          env=environment)
+    done = subprocess.run(
+        [sys.executable, "-S", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60, env=environment
+    )
     assert done.returncode != 0
     assert re.fullmatch(rf".*kwsrt is not built: run `.* -m pip install \.` in {tmp_path}\)?\n", done.stderr)
 
@@ -195,8 +244,11 @@ def run_as_written(line, places, more=()):
 #: what makes a run of kws12 take seconds
 SMALL = ["data.target=4", "data.unknown_target=4", "data.partials=4", "data.silence_cuts=50", "data.speech_cuts=0"]
 STAGE = '{name="%s", planes=%d, init="%s", epochs=1, samples=32, batch=16, settle=2, teachers=[%s]}'
-STAGES = [STAGE % ("teacher", 0, "", ""), STAGE % ("binary", 2, "teacher", '"teacher"'),
-          STAGE % ("tuned", 2, "binary", '"teacher"')]
+STAGES = [
+    STAGE % ("teacher", 0, "", ""),
+    STAGE % ("binary", 2, "teacher", '"teacher"'),
+    STAGE % ("tuned", 2, "binary", '"teacher"'),
+]
 
 
 def test_own_words_are_trained_and_converted_as_written(tmp_path):
@@ -216,8 +268,12 @@ def test_own_words_are_trained_and_converted_as_written(tmp_path):
     install, train, convert = block("README.md", "pip install '.[train")
     assert "train,convert" in install
     model, graph = tmp_path / "my_words.kws", tmp_path / "my_words.onnx"
-    places = {"SPEECH_COMMANDS_FOLDER": str(clips), "RUN": str(tmp_path / "RUN"), model.name: str(model),
-              graph.name: str(graph)}
+    places = {
+        "SPEECH_COMMANDS_FOLDER": str(clips),
+        "RUN": str(tmp_path / "RUN"),
+        model.name: str(model),
+        graph.name: str(graph),
+    }
     small = ["--set", *SMALL, f"stage=[{', '.join(STAGES)}]", "--workers", "1", "--threads", "1"]
     run_as_written(train, places, small)
     card = model.with_suffix(".md").read_text()

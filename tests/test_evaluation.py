@@ -1,4 +1,5 @@
 """Accuracy's interval, calibration error and confusion, against what they are defined as."""
+
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def test_interval_is_the_binomial_one_for_independent_clips():
 def test_clips_of_a_speaker_are_not_independent():
     right = np.repeat(np.random.default_rng(2).random(100) < 0.8, 20)
     alone, together = interval(outcomes(right)), interval(outcomes(right, np.repeat(np.arange(100), 20)))
-    assert together[1] - together[0] == pytest.approx((alone[1] - alone[0]) * 20 ** 0.5, rel=0.2)
+    assert together[1] - together[0] == pytest.approx((alone[1] - alone[0]) * 20**0.5, rel=0.2)
 
 
 def test_calibration_error():

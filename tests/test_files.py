@@ -1,4 +1,5 @@
 """Text files as people have them, files written whole or not at all, and which files are clips."""
+
 import os
 import stat
 from pathlib import Path
@@ -79,8 +80,15 @@ def test_only_its_own_kind_is_replaced(tmp_path):
         assert path.read_bytes() == b"KWSRT!"
 
 
-@pytest.mark.parametrize(("name", "said"), [("none/a.kws", "no such folder"), (".", "it is a folder"),
-                                            ("a" * 300, "File name too long"), ("file/a.kws", "Not a directory")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("none/a.kws", "no such folder"),
+        (".", "it is a folder"),
+        ("a" * 300, "File name too long"),
+        ("file/a.kws", "Not a directory"),
+    ],
+)
 def test_what_will_not_be_written_is_known_before(tmp_path, name, said):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OptionError, match=f"cannot write: {said}"):
@@ -98,8 +106,17 @@ def test_devices_are_written_to_as_they_are(tmp_path):
 
 def test_what_is_a_clip(tmp_path):
     real = ["yes/a.wav", "yes/b.WAV", "yes/c.Flac", "no/d.opus", "no/e.mp3"]
-    other = ["yes/._a.wav", "yes/.hidden.wav", "yes/notes.txt", "__MACOSX/yes.wav", "__MACOSX/yes/a.wav",
-             ".cache/f.wav", ".cache/yes/f.wav", "yes/wav", "yes/.wav"]
+    other = [
+        "yes/._a.wav",
+        "yes/.hidden.wav",
+        "yes/notes.txt",
+        "__MACOSX/yes.wav",
+        "__MACOSX/yes/a.wav",
+        ".cache/f.wav",
+        ".cache/yes/f.wav",
+        "yes/wav",
+        "yes/.wav",
+    ]
     for name in [*real, *other, "_background_noise_/g.wav", "yes/deep/h.wav"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")

@@ -1,4 +1,5 @@
 """The packed file: its layout as documented, and that nothing damaged or hostile is taken for a model."""
+
 import hashlib
 import json
 import os
@@ -21,8 +22,16 @@ from tests.reference import same_bits
 
 pytestmark = pytest.mark.arm
 
-FILE = make_model(5, frontend={"window": 64, "hop": 64, "n_fft": 64, "bins": 8, "fmax": 8000.0}, frames=8, bins=8,
-                  width=8, hidden=8, blocks=2, levels={"full": [0, 1], "half": [1]})
+FILE = make_model(
+    5,
+    frontend={"window": 64, "hop": 64, "n_fft": 64, "bins": 8, "fmax": 8000.0},
+    frames=8,
+    bins=8,
+    width=8,
+    hidden=8,
+    blocks=2,
+    levels={"full": [0, 1], "half": [1]},
+)
 GOOD = file_format.parse(FILE)
 
 
@@ -65,6 +74,7 @@ def refuse(data):
 
 # --- layout --------------------------------------------------------------------------------------------------------
 
+
 def test_layout_is_the_documented_one():
     assert FILE[:8] == b"KWSRT\r\n\x1a"
     assert int.from_bytes(FILE[8:12], "little") == 2
@@ -81,8 +91,8 @@ def test_layout_is_the_documented_one():
     content = zlib.decompress(FILE[manifest_end:at])
     for dtype in ("<f4", "|i1"):
         for spec in (spec for spec in specs if spec.dtype.str == dtype):
-            assert content[:spec.size] == GOOD.tensors[spec.name].tobytes()
-            content = content[spec.size:]
+            assert content[: spec.size] == GOOD.tensors[spec.name].tobytes()
+            content = content[spec.size :]
     for spec in (spec for spec in specs if spec.is_binary):
         start = -(-at // 16) * 16
         assert not any(FILE[at:start]), "zero bytes between weights"
@@ -93,8 +103,17 @@ def test_layout_is_the_documented_one():
 
 def test_tensors_are_the_documented_ones():
     # A network whose sizes all differ, so that no shape is right by accident.
-    network = {"frames": 20, "bins": 12, "conv1": 8, "conv2": 16, "width": 37, "hidden": 70, "blocks": 2, "taps": 7,
-               "levels": {"full": [0, 1], "half": [1]}}
+    network = {
+        "frames": 20,
+        "bins": 12,
+        "conv1": 8,
+        "conv2": 16,
+        "width": 37,
+        "hidden": 70,
+        "blocks": 2,
+        "taps": 7,
+        "levels": {"full": [0, 1], "half": [1]},
+    }
     specs = {s.name: (s.dtype.str, s.shape) for s in layout.tensor_specs(network, 5)}
     assert next(iter(specs)) == "scales"
     assert list(specs)[-1] == "verify.scores"
@@ -164,7 +183,8 @@ AUDIO_CHECKSUM = "7730e99ac4252d4d9f8a8b7be142037e06e610cd1559fe64e5f4b42f662018
 
 # --- damage --------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("flip", [0x01, 0x80, 0xff])
+
+@pytest.mark.parametrize("flip", [0x01, 0x80, 0xFF])
 def test_every_corrupted_byte(flip):
     data = bytearray(FILE)
     for i in range(len(FILE)):
@@ -195,8 +215,17 @@ def test_appended_bytes():
 
 
 def test_foreign_files():
-    for data in (b"", b"KWSRT", b"RIFF" + bytes(100), bytes(1000), b"\x80\x04\x95" + bytes(80),
-                 b"PK\x03\x04" + bytes(80), FILE[1:], b"KWSRT\n\x1a" + FILE[7:], b"KWSRT\r\r\n\x1a" + FILE[8:]):
+    for data in (
+        b"",
+        b"KWSRT",
+        b"RIFF" + bytes(100),
+        bytes(1000),
+        b"\x80\x04\x95" + bytes(80),
+        b"PK\x03\x04" + bytes(80),
+        FILE[1:],
+        b"KWSRT\n\x1a" + FILE[7:],
+        b"KWSRT\r\r\n\x1a" + FILE[8:],
+    ):
         assert "not a kwsrt model file" in refuse(data)
 
 
@@ -246,6 +275,7 @@ def test_only_regular_files_are_read(tmp_path):
 
 # --- hostile files: the checksum is right, the content is not --------------------------------------------------------
 
+
 def test_the_helper_builds_good_files():
     assert file_format.parse(with_text(GOOD.manifest)).manifest == GOOD.manifest
     assert Model(file_format.parse(with_text(GOOD.manifest))).verify() == 0.0
@@ -265,11 +295,23 @@ def test_headers_that_lie():
 
 
 TEXTS = {
-    "empty": b"", "not JSON": b"{", "two values": b"{} {}", "null": b"null", "list": b"[]", "number": b"1",
-    "text": b'"a"', "nan": b"NaN", "not UTF-8": b'{"name": "\xff"}', "UTF-16": '{"name": "x"}'.encode("utf-16"),
-    "BOM": b"\xef\xbb\xbf{}", "NUL": b'{"name": "x"}\0', "deep lists": b"[" * 100_000,
-    "deep objects": b'{"a":' * 100_000, "deep and closed": b"[" * 100_000 + b"]" * 100_000,
-    "long number": b'{"name": ' + b"9" * 10_000 + b"}", "empty object": b"{}",
+    "empty": b"",
+    "not JSON": b"{",
+    "two values": b"{} {}",
+    "null": b"null",
+    "list": b"[]",
+    "number": b"1",
+    "text": b'"a"',
+    "nan": b"NaN",
+    "not UTF-8": b'{"name": "\xff"}',
+    "UTF-16": '{"name": "x"}'.encode("utf-16"),
+    "BOM": b"\xef\xbb\xbf{}",
+    "NUL": b'{"name": "x"}\0',
+    "deep lists": b"[" * 100_000,
+    "deep objects": b'{"a":' * 100_000,
+    "deep and closed": b"[" * 100_000 + b"]" * 100_000,
+    "long number": b'{"name": ' + b"9" * 10_000 + b"}",
+    "empty object": b"{}",
 }
 
 
@@ -284,8 +326,7 @@ def test_deep_json_inside_a_good_manifest():
     refuse(with_text(text))
 
 
-REQUIRED = [["name"], ["labels"], ["frontend"], ["network"],
-            *(["network", key] for key in GOOD.manifest["network"])]
+REQUIRED = [["name"], ["labels"], ["frontend"], ["network"], *(["network", key] for key in GOOD.manifest["network"])]
 
 
 @pytest.mark.parametrize("path", REQUIRED, ids=".".join)
@@ -300,8 +341,17 @@ def test_missing_and_wrong_values(path, value):
 NAN, INFINITE = float("nan"), float("inf")
 HOSTILE = {
     "name": [3, ["x"]],
-    "labels": [["yes", "yes", "no", "x"], ["yes"], ["yes", ""], "yesno", ["yes", 1], ["yes", None], [["yes"], ["no"]],
-               [str(i) for i in range(1001)], {"yes": 1, "no": 2}],
+    "labels": [
+        ["yes", "yes", "no", "x"],
+        ["yes"],
+        ["yes", ""],
+        "yesno",
+        ["yes", 1],
+        ["yes", None],
+        [["yes"], ["no"]],
+        [str(i) for i in range(1001)],
+        {"yes": 1, "no": 2},
+    ],
     "smoothing": [0, -1, 101, 2.5, True, "5", [5]],
     "patience": [0, 1 << 40, None],
     "network.family": ["DFSMN", "dfsmn2"],
@@ -314,10 +364,20 @@ HOSTILE = {
     "network.blocks": [0, 1 << 31],
     "network.taps": [4, 1 << 31],
     "network.planes": [0, 3, True],
-    "network.levels": [{"full": [0, 2]}, {"full": [1, 0]}, {"full": [0, 0]}, {"full": [-1]}, {"full": 1},
-                       {"full": [0.0]},
-                       {"full": [True]}, {"full": ["0"]}, {"full": {"0": 1}}, {"": [0]}, [[0, 1]],
-                       {str(i): [0] for i in range(9)}],
+    "network.levels": [
+        {"full": [0, 2]},
+        {"full": [1, 0]},
+        {"full": [0, 0]},
+        {"full": [-1]},
+        {"full": 1},
+        {"full": [0.0]},
+        {"full": [True]},
+        {"full": ["0"]},
+        {"full": {"0": 1}},
+        {"": [0]},
+        [[0, 1]],
+        {str(i): [0] for i in range(9)},
+    ],
     "frontend": ["log-mel", [1]],
     "frontend.kind": ["plp", 1, None, "mfcc"],
     "frontend.sample_rate": [0, 16000.5, 1 << 40, "16000"],
@@ -326,7 +386,7 @@ HOSTILE = {
     "frontend.n_fft": [100, 1 << 30],
     "frontend.bins": [9, 1 << 31],
     "frontend.fmin": [NAN, None],
-    "frontend.fmax": [INFINITE, 10 ** 400, [8000]],
+    "frontend.fmax": [INFINITE, 10**400, [8000]],
     "frontend.floor": [0, 1e300],
     "frontend.step": [0, NAN],
     "frontend.offset": [-INFINITE],
@@ -336,8 +396,9 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize(("path", "value"), [(path, value) for path, values in HOSTILE.items() for value in values],
-                         ids=str)
+@pytest.mark.parametrize(
+    ("path", "value"), [(path, value) for path, values in HOSTILE.items() for value in values], ids=str
+)
 def test_hostile_values(path, value):
     refuse(with_text(with_manifest(path.split("."), value)))
 
@@ -351,11 +412,23 @@ def test_networks_of_another_size_do_not_fit():
 
 
 def test_huge_networks_cost_nothing():
-    largest = {"frames": 1024, "bins": 256, "conv1": 16, "conv2": 256, "width": 256, "hidden": 4096, "blocks": 64,
-               "taps": 31, "levels": {str(i): list(range(64)) for i in range(8)}}
-    manifest = {**GOOD.manifest, "network": {**GOOD.manifest["network"], **largest},
-                "frontend": {"bins": 256, "n_fft": 8192, "hop": 160, "fmax": 8000},
-                "labels": [str(i) for i in range(100)]}
+    largest = {
+        "frames": 1024,
+        "bins": 256,
+        "conv1": 16,
+        "conv2": 256,
+        "width": 256,
+        "hidden": 4096,
+        "blocks": 64,
+        "taps": 31,
+        "levels": {str(i): list(range(64)) for i in range(8)},
+    }
+    manifest = {
+        **GOOD.manifest,
+        "network": {**GOOD.manifest["network"], **largest},
+        "frontend": {"bins": 256, "n_fft": 8192, "hop": 160, "fmax": 8000},
+        "labels": [str(i) for i in range(100)],
+    }
     data = with_text(manifest)
     tracemalloc.start()
     try:
@@ -393,9 +466,33 @@ def test_classifiers_that_overflow_still_give_scores(value):
     assert np.isfinite(scores).all()
 
 
-BAD_LABELS = ["", " ", "a ", "x" * 101, "/etc/passwd", "..", "../up", "a/../b", "a\nb", "a\0b", "\x1b[2J", "\x7f",
-              "\x9b", "\ud800", "\u202eabc", "\u2066x\u2069", "\u200bx", "\u200d", "x\u200c", "\ufeffx", "a\u2028b",
-              "a\tb", 5, None, ["yes"]]
+BAD_LABELS = [
+    "",
+    " ",
+    "a ",
+    "x" * 101,
+    "/etc/passwd",
+    "..",
+    "../up",
+    "a/../b",
+    "a\nb",
+    "a\0b",
+    "\x1b[2J",
+    "\x7f",
+    "\x9b",
+    "\ud800",
+    "\u202eabc",
+    "\u2066x\u2069",
+    "\u200bx",
+    "\u200d",
+    "x\u200c",
+    "\ufeffx",
+    "a\u2028b",
+    "a\tb",
+    5,
+    None,
+    ["yes"],
+]
 GOOD_LABELS = ["on/off", "two words", "ünï", "да", "می\u200cخواهم", "x" * 100, "-rf", "[bold]", ".", "a.b", "日本語"]
 
 
@@ -432,12 +529,24 @@ def test_every_label_that_passes_is_one_line_of_text(label):
 
 
 def test_a_window_lasts_a_minute_at_most():
-    network = {"frames": 1024, "bins": 8, "conv1": 4, "conv2": 4, "width": 4, "hidden": 4, "blocks": 1, "taps": 1,
-               "levels": {"full": [0]}}
+    network = {
+        "frames": 1024,
+        "bins": 8,
+        "conv1": 4,
+        "conv2": 4,
+        "width": 4,
+        "hidden": 4,
+        "blocks": 1,
+        "taps": 1,
+        "levels": {"full": [0]},
+    }
     rates = (({"hop": 65536}, 4190.3), ({"hop": 940}, 60.2), ({"hop": 4693, "sample_rate": 80000}, 60.0))
     for frontend, seconds in rates:
-        manifest = {**GOOD.manifest, "network": {**GOOD.manifest["network"], **network},
-                    "frontend": {"bins": 8, "window": 1024, "n_fft": 1024, "fmax": 2000.0, **frontend}}
+        manifest = {
+            **GOOD.manifest,
+            "network": {**GOOD.manifest["network"], **network},
+            "frontend": {"bins": 8, "window": 1024, "n_fft": 1024, "fmax": 2000.0, **frontend},
+        }
         for attempt in (lambda m=manifest: refuse(with_text(m)), lambda m=manifest: manifests.check(m)):
             began = time.monotonic()
             try:
@@ -450,7 +559,7 @@ def test_a_window_lasts_a_minute_at_most():
     assert Model(file_format.parse(largest)).verify() == 0.0
 
 
-@pytest.mark.parametrize("value", [NAN, INFINITE, -INFINITE, 10 ** 400, {"a": [1, {"b": NAN}]}], ids=str)
+@pytest.mark.parametrize("value", [NAN, INFINITE, -INFINITE, 10**400, {"a": [1, {"b": NAN}]}], ids=str)
 def test_what_json_cannot_say_is_no_manifest(value):
     manifest = {**GOOD.manifest, "training": {"loss": value}}
     with pytest.raises(ModelFileError, match=r"training\.loss"):
@@ -504,9 +613,17 @@ def test_thresholds_are_those_of_keywords(threshold):
 
 # --- numbers ---------------------------------------------------------------------------------------------------------
 
-SPECS = [layout.TensorSpec(name, np.dtype(dtype), shape) for name, dtype, shape in (
-    ("scales", "<f4", (3,)), ("a.slope", "<f2", (9,)), ("conv1.weight", "i1", (2, 5)), ("a.affine.full", "<f2", (2, 9)),
-    ("a.affine.half", "<f2", (2, 9)), ("b.affine", "<f2", (2, 1)))]
+SPECS = [
+    layout.TensorSpec(name, np.dtype(dtype), shape)
+    for name, dtype, shape in (
+        ("scales", "<f4", (3,)),
+        ("a.slope", "<f2", (9,)),
+        ("conv1.weight", "i1", (2, 5)),
+        ("a.affine.full", "<f2", (2, 9)),
+        ("a.affine.half", "<f2", (2, 9)),
+        ("b.affine", "<f2", (2, 1)),
+    )
+]
 HALVES = st.integers(0, 0xFFFF) | st.sampled_from([0, 0x8000, 0x7C00, 0xFC00, 0x7E01, 1, 0x8001, 0x7BFF, 0x3C00])
 
 
@@ -551,10 +668,16 @@ def test_numbers_of_another_length():
 
 
 # Values that a fuzzer would try, at every place of the manifest.
-VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.integers(-2, 300), st.floats(), st.text(max_size=5),
-                   st.lists(st.integers(-2, 300) | st.text(max_size=3), max_size=5),
-                   st.dictionaries(st.text(max_size=3), st.lists(st.integers(-2, 5), max_size=4) | st.integers(),
-                                   max_size=9))
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(-2, 300),
+    st.floats(),
+    st.text(max_size=5),
+    st.lists(st.integers(-2, 300) | st.text(max_size=3), max_size=5),
+    st.dictionaries(st.text(max_size=3), st.lists(st.integers(-2, 5), max_size=4) | st.integers(), max_size=9),
+)
 PATHS = [[key] for key in GOOD.manifest]
 PATHS += [[part, key] for part in ("network", "frontend") for key in GOOD.manifest[part]]
 

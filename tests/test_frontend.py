@@ -1,4 +1,5 @@
 """The front end against its definition in NumPy; streams against whole recordings, bit for bit."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -77,8 +78,8 @@ def test_equals_the_definition_beside_a_loud_tone(options, signal):
     got, want = frontend.features(TONES[signal]), reference.features(TONES[signal], whole)
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(whole["window"]) / whole["window"])
     loudest = 20 * np.log10(hann.sum())
-    error = 2.0 ** -23 * 10 ** ((loudest - want) / 20)
-    assert (np.abs(got - want) <= 1e-4 + 10 / np.log(10) * (2 * error + error ** 2)).all()
+    error = 2.0**-23 * 10 ** ((loudest - want) / 20)
+    assert (np.abs(got - want) <= 1e-4 + 10 / np.log(10) * (2 * error + error**2)).all()
     near = want > loudest - 60
     np.testing.assert_allclose(got[near], want[near], rtol=0, atol=2e-3)
 
@@ -99,8 +100,9 @@ def test_silence_is_the_floor():
     assert frontend.features(np.zeros(5000, np.int16)) == pytest.approx(10 * np.log10(np.float32(1e-7)), abs=1e-5)
 
 
-@given(log2=st.integers(5, 13), missing=st.integers(0, 16), seed=st.integers(0, 99),
-       scale=st.sampled_from([1e-20, 1.0]))
+@given(
+    log2=st.integers(5, 13), missing=st.integers(0, 16), seed=st.integers(0, 99), scale=st.sampled_from([1e-20, 1.0])
+)
 @settings(max_examples=60, deadline=None)
 def test_all_widths_of_vectors_give_the_same_bits(log2, missing, seed, scale):
     """KWSRT_ISA=scalar takes the portable transform, anything else the widest of this CPU."""
@@ -119,17 +121,21 @@ def cut(samples, lengths):
     pieces, at = [], 0
     while at < len(samples):
         for length in lengths:
-            pieces.append(samples[at:at + length])
+            pieces.append(samples[at : at + length])
             at += length
     return pieces
 
 
-LENGTHS = st.lists(st.integers(0, 3000) | st.sampled_from([1, 159, 160, 479, 480, 481, 1023, 1024, 1025]), min_size=1,
-                   max_size=12).filter(lambda lengths: sum(lengths) >= 20)
+LENGTHS = st.lists(
+    st.integers(0, 3000) | st.sampled_from([1, 159, 160, 479, 480, 481, 1023, 1024, 1025]), min_size=1, max_size=12
+).filter(lambda lengths: sum(lengths) >= 20)
 
 
-@pytest.mark.parametrize("options", [OPTIONS["default"], OPTIONS["25 ms"], OPTIONS["long fft, hop > window"],
-                                     OPTIONS["mfcc 13"]], ids=["default", "25 ms", "hop > window", "mfcc"])
+@pytest.mark.parametrize(
+    "options",
+    [OPTIONS["default"], OPTIONS["25 ms"], OPTIONS["long fft, hop > window"], OPTIONS["mfcc 13"]],
+    ids=["default", "25 ms", "hop > window", "mfcc"],
+)
 @given(lengths=LENGTHS, signal=st.sampled_from(["noise", "float noise"]))
 @settings(max_examples=25, deadline=None)
 def test_streams_equal_the_whole_recording(options, lengths, signal):
@@ -147,7 +153,7 @@ def test_dtypes_may_change_within_a_stream(lengths):
     kinds = [samples, samples.astype(np.float32) / np.float32(32768), samples / 32768.0]
     frames, at = [], 0
     for index, piece in enumerate(cut(samples, lengths)):
-        frames.append(online.accept(kinds[index % 3][at:at + len(piece)]))
+        frames.append(online.accept(kinds[index % 3][at : at + len(piece)]))
         at += len(piece)
     assert same_bits(np.concatenate(frames), frontend.features(samples))
 
@@ -178,11 +184,12 @@ def test_frame_i_depends_on_its_samples_alone():
     samples = SIGNALS["noise"]
     whole = frontend.features(samples)
     for i in (0, 3, len(whole) - 1):
-        assert same_bits(frontend.features(samples[i * 480:i * 480 + 1024])[0], whole[i])
+        assert same_bits(frontend.features(samples[i * 480 : i * 480 + 1024])[0], whole[i])
 
 
-@pytest.mark.parametrize(("samples", "frames"), [(0, 0), (1, 0), (1023, 0), (1024, 1), (1503, 1), (1504, 2),
-                                                 (15904, 32)])
+@pytest.mark.parametrize(
+    ("samples", "frames"), [(0, 0), (1, 0), (1023, 0), (1024, 1), (1503, 1), (1504, 2), (15904, 32)]
+)
 def test_number_of_frames(samples, frames):
     frontend, _ = build({})
     assert frontend.features(np.zeros(samples, np.int16)).shape == (frames, 32)
@@ -220,16 +227,51 @@ def test_options_round_trip(options):
     assert same_bits(again.features(SIGNALS["noise"]), frontend.features(SIGNALS["noise"]))
 
 
-@pytest.mark.parametrize("options", [
-    {"kind": "plp"}, {"kind": None}, {"kind": "mfcc"}, {"kind": "log-mel", "n_mfcc": 13}, {"kind": "mfcc",
-    "n_mfcc": 33}, {"kind": "mfcc", "n_mfcc": -1}, {"sample_rate": 0}, {"sample_rate": 3999}, {"sample_rate": -16000},
-    {"window": 0}, {"window": 15}, {"window": 1025}, {"window": -1}, {"hop": 0}, {"hop": -480}, {"hop": 65537},
-    {"n_fft": 1000}, {"n_fft": 0}, {"n_fft": 16384}, {"n_fft": -1024}, {"bins": 0}, {"bins": -1}, {"bins": 257},
-    {"bins": 64, "n_fft": 128, "window": 128}, {"fmin": -1.0}, {"fmin": 7600.0}, {"fmax": 8001.0},
-    {"fmin": float("nan")}, {"fmax": float("nan")}, {"fmax": float("inf")}, {"floor": 0.0}, {"floor": -1.0},
-    {"floor": float("nan")}, {"floor": float("inf")}, {"step": 0.0}, {"step": -0.5}, {"step": float("nan")},
-    {"offset": float("nan")}, {"offset": float("-inf")},
-], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kind": "plp"},
+        {"kind": None},
+        {"kind": "mfcc"},
+        {"kind": "log-mel", "n_mfcc": 13},
+        {"kind": "mfcc", "n_mfcc": 33},
+        {"kind": "mfcc", "n_mfcc": -1},
+        {"sample_rate": 0},
+        {"sample_rate": 3999},
+        {"sample_rate": -16000},
+        {"window": 0},
+        {"window": 15},
+        {"window": 1025},
+        {"window": -1},
+        {"hop": 0},
+        {"hop": -480},
+        {"hop": 65537},
+        {"n_fft": 1000},
+        {"n_fft": 0},
+        {"n_fft": 16384},
+        {"n_fft": -1024},
+        {"bins": 0},
+        {"bins": -1},
+        {"bins": 257},
+        {"bins": 64, "n_fft": 128, "window": 128},
+        {"fmin": -1.0},
+        {"fmin": 7600.0},
+        {"fmax": 8001.0},
+        {"fmin": float("nan")},
+        {"fmax": float("nan")},
+        {"fmax": float("inf")},
+        {"floor": 0.0},
+        {"floor": -1.0},
+        {"floor": float("nan")},
+        {"floor": float("inf")},
+        {"step": 0.0},
+        {"step": -0.5},
+        {"step": float("nan")},
+        {"offset": float("nan")},
+        {"offset": float("-inf")},
+    ],
+    ids=str,
+)
 def test_options_outside_their_range(options):
     with pytest.raises(OptionError):
         build(options)
@@ -286,8 +328,12 @@ def test_float64_beyond_float32_is_infinite():
 
 
 def test_messages_say_what_to_do():
-    for samples, words in ((np.full(4, 300.0, np.float32), "divide by 32768"), (np.zeros((4, 2)), "mix channels down"),
-                           (np.zeros(4, np.int32), "pass int16, or float32"), (np.array([np.nan]), "NaN")):
+    for samples, words in (
+        (np.full(4, 300.0, np.float32), "divide by 32768"),
+        (np.zeros((4, 2)), "mix channels down"),
+        (np.zeros(4, np.int32), "pass int16, or float32"),
+        (np.array([np.nan]), "NaN"),
+    ):
         with pytest.raises(AudioError, match=words):
             check_samples(samples)
 
@@ -312,7 +358,7 @@ def test_two_streams_of_one_front_end():
     frames = [[], []]
     for at in range(0, COUNT, 333):
         for index in range(2):
-            frames[index].append(streams[index].accept(sources[index][at:at + 333]))
+            frames[index].append(streams[index].accept(sources[index][at : at + 333]))
     for index in range(2):
         assert same_bits(np.concatenate(frames[index]), frontend.features(sources[index]))
     with pytest.raises(TypeError):

@@ -271,6 +271,7 @@ def test_a_search_refuses_what_no_detector_has(data, tiny_model_path, capsys):
 
 def test_a_search_prefers_what_finds_words_within_the_limits(tiny):
     """Patience 1 hears a short burst as well as the word, patience 2 the word alone."""
+
     def scores(times):
         found = scores_with([])
         values = np.array(found.values)

@@ -1,4 +1,5 @@
 """kwsrt info on models that are valid and yet say strange things."""
+
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ from kwsrt import format as file_format
 from kwsrt.cli import main
 from tests.models import make_model
 
-SIZES = [1.5, [1], {"size": 2}, "big", True, None, 10 ** 15]
+SIZES = [1.5, [1], {"size": 2}, "big", True, None, 10**15]
 
 
 def run(capsys, path, *options):

@@ -1,4 +1,5 @@
 """The binary product of every instruction set against NumPy, exactly, over ragged shapes and extreme values."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,8 +29,9 @@ VALUES = {1: np.array([-1, 1], np.int8), 2: np.array([-3, -1, 1, 3], np.int8)}
 
 def layer(signs, planes, kernels, **options):
     weights = PackedWeights(pack_weights(signs), signs.shape[1], signs.shape[0], kernels)
-    return BinaryLinear(weights, **{"threshold": 0.0, "scale": 1.0, "planes": planes, "a": 1.0, "b": 0.0, "slope": 1.0,
-                                    **options})
+    return BinaryLinear(
+        weights, **{"threshold": 0.0, "scale": 1.0, "planes": planes, "a": 1.0, "b": 0.0, "slope": 1.0, **options}
+    )
 
 
 def random_signs(rng, *shape):
@@ -43,6 +45,7 @@ def check_sums(signs, q, planes):
 
 
 # --- which kernels -------------------------------------------------------------------------------------------------
+
 
 def test_isas():
     isas = available_isas()
@@ -74,8 +77,10 @@ def test_unknown_isa(name):
 
 # --- packing -------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(("outputs", "inputs"), [(1, 1), (1, 8), (15, 9), (16, 16), (17, 17), (33, 127), (130, 600),
-                                                 (2, 8192)])
+
+@pytest.mark.parametrize(
+    ("outputs", "inputs"), [(1, 1), (1, 8), (15, 9), (16, 16), (17, 17), (33, 127), (130, 600), (2, 8192)]
+)
 def test_pack_and_unpack(outputs, inputs):
     signs = random_signs(np.random.default_rng(inputs), outputs, inputs)
     packed = pack_weights(signs)
@@ -89,8 +94,19 @@ def test_pack_and_unpack(outputs, inputs):
         assert same_bits(PackedWeights(packed, inputs, outputs, kernels).signs(), signs)
 
 
-@pytest.mark.parametrize("signs", [np.zeros((2, 2)), np.array([[1, 2]]), np.array([[1, np.nan]]), np.ones(4),
-                                   np.ones((0, 3)), np.ones((2, 2, 2)), np.array([[1, -0.5]])], ids=str)
+@pytest.mark.parametrize(
+    "signs",
+    [
+        np.zeros((2, 2)),
+        np.array([[1, 2]]),
+        np.array([[1, np.nan]]),
+        np.ones(4),
+        np.ones((0, 3)),
+        np.ones((2, 2, 2)),
+        np.array([[1, -0.5]]),
+    ],
+    ids=str,
+)
 def test_only_signs_are_packed(signs):
     with pytest.raises(OptionError):
         pack_weights(signs)
@@ -115,9 +131,41 @@ def test_weights_that_do_not_fit():
 
 # --- exact sums ----------------------------------------------------------------------------------------------------
 
+
 @PLANES
-@pytest.mark.parametrize("inputs", [*range(1, 35), 47, 48, 49, 63, 64, 65, 79, 80, 81, 96, 127, 128, 129, 159, 160,
-                                    161, 255, 256, 257, 319, 320, 321, 400, 511, 512, 513, 600])
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        *range(1, 35),
+        47,
+        48,
+        49,
+        63,
+        64,
+        65,
+        79,
+        80,
+        81,
+        96,
+        127,
+        128,
+        129,
+        159,
+        160,
+        161,
+        255,
+        256,
+        257,
+        319,
+        320,
+        321,
+        400,
+        511,
+        512,
+        513,
+        600,
+    ],
+)
 def test_sums_of_ragged_inputs(inputs, planes):
     rng = np.random.default_rng(1000 * planes + inputs)
     for outputs, rows in ((int(rng.integers(1, 131)), int(rng.integers(1, 10))), (16 * int(rng.integers(1, 9)), 8)):
@@ -125,8 +173,9 @@ def test_sums_of_ragged_inputs(inputs, planes):
 
 
 @PLANES
-@pytest.mark.parametrize("outputs", [1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 80, 95, 96, 97,
-                                     112, 127, 128, 129, 130])
+@pytest.mark.parametrize(
+    "outputs", [1, 2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 48, 49, 63, 64, 65, 80, 95, 96, 97, 112, 127, 128, 129, 130]
+)
 def test_sums_of_ragged_outputs(outputs, planes):
     rng = np.random.default_rng(outputs)
     check_sums(random_signs(rng, outputs, 77), rng.choice(VALUES[planes], (3, 77)), planes)
@@ -159,8 +208,13 @@ def test_sums_of_wide_layers(inputs, outputs, rows, planes):
 
 
 @PLANES
-@given(inputs=st.integers(1, 600), outputs=st.integers(1, 130), rows=st.integers(1, 9), seed=st.integers(0, 1 << 30),
-       tilt=st.sampled_from([0.0, 0.02, 0.5, 0.98, 1.0]))
+@given(
+    inputs=st.integers(1, 600),
+    outputs=st.integers(1, 130),
+    rows=st.integers(1, 9),
+    seed=st.integers(0, 1 << 30),
+    tilt=st.sampled_from([0.0, 0.02, 0.5, 0.98, 1.0]),
+)
 @settings(max_examples=40, deadline=None)
 def test_sums_of_random_layers(planes, inputs, outputs, rows, seed, tilt):
     rng = np.random.default_rng(seed)
@@ -185,6 +239,7 @@ def test_sums_of_wrong_shapes(kernels):
 
 
 # --- the staircase -------------------------------------------------------------------------------------------------
+
 
 def codes_of(q, planes):
     """Four activations a byte, in pairs of bits, by NumPy."""
@@ -217,8 +272,16 @@ def test_staircase_of_random_layers(planes, seed, outputs, inputs):
     b = rng.normal(0, 1, outputs) * rng.choice([0.0, 1.0, 30.0], outputs)
     slope = rng.uniform(-2, 2, outputs) * rng.choice([0.0, 1.0], outputs, p=[0.2, 0.8])
     threshold = rng.normal(0, 1, outputs) * rng.choice([0.0, 1.0, 5.0], outputs)
-    staircase_agrees(a.astype(np.float16), b.astype(np.float16), slope.astype(np.float16), scale, planes, largest,
-                     all_sums(largest, outputs), threshold.astype(np.float16))
+    staircase_agrees(
+        a.astype(np.float16),
+        b.astype(np.float16),
+        slope.astype(np.float16),
+        scale,
+        planes,
+        largest,
+        all_sums(largest, outputs),
+        threshold.astype(np.float16),
+    )
 
 
 @PLANES
@@ -228,8 +291,9 @@ def test_staircase_hits_its_levels_exactly(planes):
     b = np.array([0.0, 0.5, -1.0, 1.0, 0.5, -0.5, 0.0, -1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
     for slope in (0.0, 0.5, 1.0, 2.0, -0.5, -1.0, -2.0, -0.0):
         for scale, threshold in ((0.5, 0.0), (1.0, 0.0), (1e-30, 0.0), (0.5, 0.5), (0.5, -0.5), (1.0, -3.0)):
-            staircase_agrees(a, b, np.full(len(a), slope), scale, planes, 30, all_sums(30, len(a)),
-                             np.full(len(a), threshold))
+            staircase_agrees(
+                a, b, np.full(len(a), slope), scale, planes, 30, all_sums(30, len(a)), np.full(len(a), threshold)
+            )
 
 
 @PLANES
@@ -260,6 +324,7 @@ def test_staircase_of_sums_beyond_int16():
 
 # --- what follows a sum --------------------------------------------------------------------------------------------
 
+
 @PLANES
 @pytest.mark.parametrize("residual", [False, True])
 @given(seed=st.integers(0, 1 << 30), outputs=st.integers(1, 70), rows=st.integers(1, 5))
@@ -281,14 +346,16 @@ def test_finish(planes, residual, seed, outputs, rows):
 
 # --- int8 ends -----------------------------------------------------------------------------------------------------
 
+
 @given(seed=st.integers(0, 1 << 30), inputs=st.integers(1, 300), outputs=st.integers(1, 14))
 @settings(max_examples=30, deadline=None)
 def test_classifier_products(seed, inputs, outputs):
     rng = np.random.default_rng(seed)
     weights = rng.choice([-128, -127, 127, 0, 1], (outputs, inputs)).astype(np.int8)
     x = rng.choice(np.array([-1e3, -127.5, -126.5, -0.5, 0.5, 1.5, 126.5, 200], np.float32), inputs)
-    want = reference.classifier(weights, x, inverse_scale=np.float32(1), a=np.ones(outputs, np.float32),
-                                b=np.zeros(outputs, np.float32))
+    want = reference.classifier(
+        weights, x, inverse_scale=np.float32(1), a=np.ones(outputs, np.float32), b=np.zeros(outputs, np.float32)
+    )
     for isa, kernels in KERNELS.items():
         got = Classifier(weights, inverse_scale=1.0, a=1.0, b=0.0, kernels=kernels)(x)
         assert same_bits(got, want), isa

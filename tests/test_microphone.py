@@ -1,5 +1,6 @@
 """The microphone and all that hangs on it: with a stand-in for sounddevice, and through real sounddevice, PortAudio,
 ALSA and PulseAudio, whose null sink plays what its monitor records."""
+
 import asyncio
 import copy
 import io
@@ -23,12 +24,13 @@ from kwsrt import MicrophoneError, OptionError, capture
 from kwsrt.listening import Step
 
 RATE, WORDS = wavfile.read(Path(__file__).parent / "recordings" / "commands.wav")
-WORDS = WORDS[:7 * RATE // 2]  # behind the third word, before the fourth
+WORDS = WORDS[: 7 * RATE // 2]  # behind the third word, before the fourth
 # What is tested is the way of the sound: the model hears these words so, wherever its decisions fall in them.
 EASY = 0.6
 
 
 # --- with a stand-in -----------------------------------------------------------------------------------------------
+
 
 class PortAudioError(Exception):
     """As sounddevice's."""
@@ -121,7 +123,7 @@ def test_a_device_that_refuses_the_rate_is_resampled(monkeypatch):
     heard = np.concatenate(chunks)
     assert microphone.native_rate == 48000
     assert (heard.dtype, len(heard)) == (np.float32, pytest.approx(20 * 480, abs=20))
-    np.testing.assert_allclose(heard[480 * 7 + 100:480 * 7 + 380], 8 / 32768, rtol=2e-3)
+    np.testing.assert_allclose(heard[480 * 7 + 100 : 480 * 7 + 380], 8 / 32768, rtol=2e-3)
 
 
 def test_what_a_slow_reader_misses_is_counted_and_becomes_silence(monkeypatch):
@@ -217,6 +219,7 @@ def test_errors_of_the_thread_are_raised_by_wait(monkeypatch, tiny):
 
 # --- real ----------------------------------------------------------------------------------------------------------
 
+
 class Sound:
     """A PulseAudio server on a socket of its own, with a sink that no one hears and the microphone that hears it."""
 
@@ -226,11 +229,23 @@ class Sound:
 
     def start(self):
         socket = self.folder / "pulse.sock"
-        self.server = subprocess.Popen([
-            "pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no", "--disallow-exit",
-            "--log-level=error", "-L", f"module-native-protocol-unix socket={socket} auth-anonymous=1",
-            "-L", "module-null-sink sink_name=speaker rate=16000 channels=1 format=s16le",
-            "-L", "module-remap-source master=speaker.monitor source_name=virtmic"])
+        self.server = subprocess.Popen(
+            [
+                "pulseaudio",
+                "-n",
+                "--daemonize=no",
+                "--exit-idle-time=-1",
+                "--use-pid-file=no",
+                "--disallow-exit",
+                "--log-level=error",
+                "-L",
+                f"module-native-protocol-unix socket={socket} auth-anonymous=1",
+                "-L",
+                "module-null-sink sink_name=speaker rate=16000 channels=1 format=s16le",
+                "-L",
+                "module-remap-source master=speaker.monitor source_name=virtmic",
+            ]
+        )
         for _ in range(100):
             if subprocess.run(["pactl", "set-default-source", "virtmic"], capture_output=True).returncode == 0:
                 return
@@ -257,11 +272,15 @@ def sound(tmp_path, monkeypatch):
             pytest.skip(f"{command} is not installed")
     pytest.importorskip("sounddevice", reason="PortAudio is not installed", exc_type=(ImportError, OSError))
     (tmp_path / "asound.conf").write_text(
-        '</usr/share/alsa/alsa.conf>\npcm.!default { type pulse }\nctl.!default { type pulse }\n'
-        'pcm.virtmic { type pulse device "virtmic" }\n')
+        "</usr/share/alsa/alsa.conf>\npcm.!default { type pulse }\nctl.!default { type pulse }\n"
+        'pcm.virtmic { type pulse device "virtmic" }\n'
+    )
     os.chmod(tmp_path, 0o700)
-    for name, value in {"XDG_RUNTIME_DIR": tmp_path, "PULSE_SERVER": f"unix:{tmp_path}/pulse.sock",
-                        "ALSA_CONFIG_PATH": tmp_path / "asound.conf"}.items():
+    for name, value in {
+        "XDG_RUNTIME_DIR": tmp_path,
+        "PULSE_SERVER": f"unix:{tmp_path}/pulse.sock",
+        "ALSA_CONFIG_PATH": tmp_path / "asound.conf",
+    }.items():
         monkeypatch.setenv(name, str(value))
     server = Sound(tmp_path)
     library = capture.sounddevice()
@@ -281,7 +300,7 @@ def find(heard, played):
     """Where `played` lies in `heard`, sample for sample, or None."""
     first = np.flatnonzero(played)[0]
     for start in np.flatnonzero(heard == played[first]) - first:
-        if start >= 0 and np.array_equal(heard[start:start + len(played)], played):
+        if start >= 0 and np.array_equal(heard[start : start + len(played)], played):
             return int(start)
     return None
 
@@ -418,14 +437,21 @@ def test_devices_are_listed(sound):
 
 # --- commands ------------------------------------------------------------------------------------------------------
 
+
 @pytest.fixture
 def kwsrt_command(tmp_path):
     """Run a command in a process of its own, in a folder of its own: (exit code, output, errors)."""
 
     def run(*arguments):
         found = {"PYTHONPATH": str(Path(kwsrt.__file__).parent.parent)}
-        done = subprocess.run([sys.executable, "-m", "kwsrt", *map(str, arguments)], capture_output=True, text=True,
-                              timeout=60, cwd=tmp_path, env={**os.environ, **found})
+        done = subprocess.run(
+            [sys.executable, "-m", "kwsrt", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=tmp_path,
+            env={**os.environ, **found},
+        )
         return done.returncode, done.stdout, done.stderr
 
     return run
@@ -434,8 +460,20 @@ def kwsrt_command(tmp_path):
 def test_listen_command(sound, kwsrt_command, tmp_path):
     expected = words(kwsrt.detect(WORDS, sample_rate=RATE, threshold=EASY))
     threading.Timer(4.0, sound.play, (WORDS, RATE)).start()
-    code, out, err = kwsrt_command("listen", "--device", "virtmic", "--threshold", EASY, "--seconds", 8, "--json",
-                                   "--save-detections", "kept", "--on-detect", 'echo "$KWSRT_LABEL" >> heard.txt')
+    code, out, err = kwsrt_command(
+        "listen",
+        "--device",
+        "virtmic",
+        "--threshold",
+        EASY,
+        "--seconds",
+        8,
+        "--json",
+        "--save-detections",
+        "kept",
+        "--on-detect",
+        'echo "$KWSRT_LABEL" >> heard.txt',
+    )
     assert (code, err) == (0, "")
     events = [json.loads(line) for line in out.splitlines()]
     assert [event["label"] for event in events] == expected
@@ -501,8 +539,8 @@ def test_view_shows_level_scores_and_words(monkeypatch, bundled):
     listener = kwsrt.listen(model=bundled)
     view, stream, detector = View(listener), bundled.stream(), bundled.detector()
     for start in range(0, len(WORDS), 480):
-        scores = stream.push(WORDS[start:start + 480])
-        view.update(Step(WORDS[start:start + 480], scores, detector.push(scores)))
+        scores = stream.push(WORDS[start : start + 480])
+        view.update(Step(WORDS[start : start + 480], scores, detector.push(scores)))
     console = rich.Console(width=120, record=True, file=io.StringIO())
     console.print(view.picture())
     drawn = console.export_text()

@@ -1,4 +1,5 @@
 """Objects that have a state: two threads, copies, use before they are made. Arguments of every kind, and samples."""
+
 import array
 import copy
 import ctypes
@@ -27,8 +28,16 @@ from kwsrt.trigger import Trigger
 from tests.models import make_model
 from tests.reference import same_bits
 
-DATA = make_model(7, frontend={"window": 400, "hop": 160, "n_fft": 512, "bins": 16}, frames=16, bins=16, width=16,
-                  hidden=24, blocks=2, levels={"full": [0, 1], "half": [1]})
+DATA = make_model(
+    7,
+    frontend={"window": 400, "hop": 160, "n_fft": 512, "bins": 16},
+    frames=16,
+    bins=16,
+    width=16,
+    hidden=24,
+    blocks=2,
+    levels={"full": [0, 1], "half": [1]},
+)
 MODEL = Model(file_format.parse(DATA))
 SAMPLES = np.rint(np.random.default_rng(3).normal(0, 2000, 8000)).astype(np.int16)
 LABELS = ("yes", "no", "_silence_")
@@ -41,6 +50,7 @@ def scores(rows, first=0):
 
 
 # --- two threads ---------------------------------------------------------------------------------------------------
+
 
 def beside(work, *uses):
     """While one thread does `work` again and again, each of the uses has to be refused once, within 20 s."""
@@ -121,7 +131,7 @@ def test_samples_whose_conversion_pushes_into_the_same_stream():
 
     stream = MODEL.stream()
     last = stream.push(Sneaky())
-    assert same_bits(MODEL.stream().push(SAMPLES).values[-len(last):], last.values)
+    assert same_bits(MODEL.stream().push(SAMPLES).values[-len(last) :], last.values)
 
 
 def test_a_refused_push_sets_the_stream_free():
@@ -136,17 +146,26 @@ def test_a_refused_push_sets_the_stream_free():
 
 # --- copies --------------------------------------------------------------------------------------------------------
 
-COPIES = pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))],
-                                 ids=["copy", "deepcopy", "pickle"])
+COPIES = pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))],
+    ids=["copy", "deepcopy", "pickle"],
+)
 
 
 @COPIES
-@pytest.mark.parametrize(("thing", "instead"), [
-    (MODEL.stream(), r"make a new one, with Model\.stream"),
-    (MODEL.detector(), r"make a new one, with Model\.detector"),
-    (Trigger(np.ones(3), 1, 1, 0.0, 0.0), "make a new one"), (OnlineFrontEnd(MODEL.frontend), "make a new one"),
-    (MODEL.network, "share it"), (type("Mine", (Stream,), {})(MODEL.frontend, MODEL.network), "a Mine cannot")],
-    ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    ("thing", "instead"),
+    [
+        (MODEL.stream(), r"make a new one, with Model\.stream"),
+        (MODEL.detector(), r"make a new one, with Model\.detector"),
+        (Trigger(np.ones(3), 1, 1, 0.0, 0.0), "make a new one"),
+        (OnlineFrontEnd(MODEL.frontend), "make a new one"),
+        (MODEL.network, "share it"),
+        (type("Mine", (Stream,), {})(MODEL.frontend, MODEL.network), "a Mine cannot"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
 def test_what_has_a_state_is_not_copied(thing, instead, copied):
     with pytest.raises(UseError, match=instead) as refused:
         copied(thing)
@@ -327,6 +346,7 @@ def test_times_that_a_double_cannot_tell_apart():
 
 # --- arguments -----------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("kind", [np.int8, np.int64, np.uint16, np.array])
 def test_numpy_whole_numbers_are_whole_numbers(kind):
     want = MODEL.stream(stride=3).push(SAMPLES)
@@ -340,14 +360,27 @@ def test_numpy_whole_numbers_are_whole_numbers(kind):
 def test_numpy_numbers_are_numbers(kind):
     fires = [[1, 0, 0]]
     assert Detector(LABELS, threshold=kind(1), smoothing=1, patience=1, refractory=kind(1), debounce=kind(1)).push(
-        scores(fires))
+        scores(fires)
+    )
     assert Detector(LABELS, threshold={"yes": kind(1)}, smoothing=1, patience=1).push(scores(fires))
     assert (MODEL.stream(gate=kind(10)).push(SAMPLES).thin == -1).all()
     assert FrontEnd(fmin=kind(30)).options["fmin"] == 30
 
 
-NO_NUMBERS = ("0.5", None, [1], b"1", 1j, float("nan"), float("inf"), -10**400, True, Decimal(1), np.bool_(True),
-              object)
+NO_NUMBERS = (
+    "0.5",
+    None,
+    [1],
+    b"1",
+    1j,
+    float("nan"),
+    float("inf"),
+    -(10**400),
+    True,
+    Decimal(1),
+    np.bool_(True),
+    object,
+)
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=str)
@@ -376,15 +409,23 @@ def test_every_refusal_of_a_front_end_does_too(name, value):
     assert f"{name} is {ascii(value)[:60]}" in str(refused.value)
 
 
-@pytest.mark.parametrize(("wrong", "said"), [
-    ({"smoothing": 2_000_000_000}, "smoothing is 2000000000: expected a whole number from 1 to 1,000"),
-    ({"patience": 1001}, "patience is 1001: expected a whole number from 1 to 1,000"),
-    ({"smoothing": 3.0}, "smoothing is 3.0"), ({"patience": np.float64(3)}, r"patience is np\.float64\(3\.0\)"),
-    ({"refractory": -0.5}, "refractory is -0.5: expected seconds, 0 or more"),
-    ({"threshold": {"yes": "high"}}, "threshold of 'yes' is 'high': expected a number from 0 to 1"),
-    ({"threshold": {3: 0.5}}, "threshold for 3"), ({"threshold": {None: 0.5, "no": 0.5}}, "threshold for None"),
-    ({"labels": "yes"}, "labels are 'yes': expected strings"), ({"labels": []}, "labels are"),
-    ({"labels": None}, "labels are None"), ({"labels": ["yes", 3]}, "labels are")])
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"smoothing": 2_000_000_000}, "smoothing is 2000000000: expected a whole number from 1 to 1,000"),
+        ({"patience": 1001}, "patience is 1001: expected a whole number from 1 to 1,000"),
+        ({"smoothing": 3.0}, "smoothing is 3.0"),
+        ({"patience": np.float64(3)}, r"patience is np\.float64\(3\.0\)"),
+        ({"refractory": -0.5}, "refractory is -0.5: expected seconds, 0 or more"),
+        ({"threshold": {"yes": "high"}}, "threshold of 'yes' is 'high': expected a number from 0 to 1"),
+        ({"threshold": {3: 0.5}}, "threshold for 3"),
+        ({"threshold": {None: 0.5, "no": 0.5}}, "threshold for None"),
+        ({"labels": "yes"}, "labels are 'yes': expected strings"),
+        ({"labels": []}, "labels are"),
+        ({"labels": None}, "labels are None"),
+        ({"labels": ["yes", 3]}, "labels are"),
+    ],
+)
 def test_wrong_options_of_a_detector(wrong, said):
     with pytest.raises(OptionError, match=said):
         Detector(**{"labels": LABELS, **wrong})
@@ -431,6 +472,7 @@ def test_an_instruction_set_that_is_no_text(isa, monkeypatch):
 
 # --- samples as bytes ----------------------------------------------------------------------------------------------
 
+
 def mapped(data):
     memory = mmap.mmap(-1, len(data))
     memory[:] = data
@@ -439,13 +481,22 @@ def mapped(data):
 
 RAW = SAMPLES.tobytes()
 BUFFERS = {
-    "bytes": RAW, "bytearray": bytearray(RAW), "memoryview": memoryview(RAW), "signed bytes": memoryview(RAW).cast("b"),
-    "characters": memoryview(RAW).cast("c"), "every other byte": memoryview(np.repeat(SAMPLES.view(np.uint8), 2))[::2],
-    "array of bytes": array.array("B", RAW), "array of signed bytes": array.array("b", RAW), "mmap": mapped(RAW),
-    "ctypes bytes": (ctypes.c_ubyte * len(RAW)).from_buffer_copy(RAW), "NumPy's bytes": np.bytes_(RAW + b"\1\0"),
-    "array of 16-bit": array.array("h", SAMPLES.tolist()), "memoryview of 16-bit": memoryview(SAMPLES),
+    "bytes": RAW,
+    "bytearray": bytearray(RAW),
+    "memoryview": memoryview(RAW),
+    "signed bytes": memoryview(RAW).cast("b"),
+    "characters": memoryview(RAW).cast("c"),
+    "every other byte": memoryview(np.repeat(SAMPLES.view(np.uint8), 2))[::2],
+    "array of bytes": array.array("B", RAW),
+    "array of signed bytes": array.array("b", RAW),
+    "mmap": mapped(RAW),
+    "ctypes bytes": (ctypes.c_ubyte * len(RAW)).from_buffer_copy(RAW),
+    "NumPy's bytes": np.bytes_(RAW + b"\1\0"),
+    "array of 16-bit": array.array("h", SAMPLES.tolist()),
+    "memoryview of 16-bit": memoryview(SAMPLES),
     "ctypes 16-bit": (ctypes.c_int16 * len(SAMPLES))(*SAMPLES.tolist()),
-    "big-endian 16-bit": SAMPLES.astype(">i2"), "big-endian floats": (SAMPLES / 32768).astype(">f8"),
+    "big-endian 16-bit": SAMPLES.astype(">i2"),
+    "big-endian floats": (SAMPLES / 32768).astype(">f8"),
     "array of floats": array.array("f", (SAMPLES / np.float32(32768)).tolist()),
 }
 
@@ -481,12 +532,24 @@ class Broken:
         raise RuntimeError("no array today")
 
 
-@pytest.mark.parametrize(("samples", "said"), [
-    (RAW[:-1], "samples are 15999 bytes, which is no whole number of 16-bit samples"),
-    (array.array("B", b"abc"), "3 bytes"), (array.array("i", [1, 2]), "int32"), (array.array("q", [1]), "int64"),
-    (memoryview(b"1234").cast("?"), "bool"), ([[1.0], [1.0, 2.0]], "no array can be made"),
-    (released(), "released|shape"), (Broken(), "no array today"), (object(), "got <object"),
-    ("text", "expected samples, got 'text'"), ({1, 2}, r"got \{1, 2\}"), (None, "got None"), (5, "got 5")])
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        (RAW[:-1], "samples are 15999 bytes, which is no whole number of 16-bit samples"),
+        (array.array("B", b"abc"), "3 bytes"),
+        (array.array("i", [1, 2]), "int32"),
+        (array.array("q", [1]), "int64"),
+        (memoryview(b"1234").cast("?"), "bool"),
+        ([[1.0], [1.0, 2.0]], "no array can be made"),
+        (released(), "released|shape"),
+        (Broken(), "no array today"),
+        (object(), "got <object"),
+        ("text", "expected samples, got 'text'"),
+        ({1, 2}, r"got \{1, 2\}"),
+        (None, "got None"),
+        (5, "got 5"),
+    ],
+)
 def test_what_holds_no_samples(samples, said):
     for use in (MODEL.stream().push, MODEL.frontend.features, OnlineFrontEnd(MODEL.frontend).accept):
         with pytest.raises(kwsrt.AudioError, match=said):

@@ -1,4 +1,5 @@
 """Model and load: what predict takes and refuses, thinning levels, and the vectors that a file carries."""
+
 import numpy as np
 import pytest
 
@@ -32,6 +33,7 @@ def scores_of(window, model=MODEL, thin="full"):
 
 
 # --- load ----------------------------------------------------------------------------------------------------------
+
 
 def test_load(tmp_path, tiny_model_path):
     model = kwsrt.load(tiny_model_path)
@@ -111,6 +113,7 @@ def test_bundled_models_load():
 
 # --- predict -------------------------------------------------------------------------------------------------------
 
+
 def test_scores():
     scores = MODEL.predict(clip())
     assert tuple(scores) == LABELS
@@ -133,7 +136,7 @@ def test_one_window_is_taken_as_it_is():
 @pytest.mark.parametrize("longer", [1, 2, 96, 97, 5000, WINDOW // 2])
 def test_longer_clips_are_cut_on_both_sides(longer):
     samples = clip(WINDOW + longer)
-    assert MODEL.predict(samples) == scores_of(samples[longer // 2:longer // 2 + WINDOW])
+    assert MODEL.predict(samples) == scores_of(samples[longer // 2 : longer // 2 + WINDOW])
 
 
 @pytest.mark.parametrize("missing", [1, 2, 3, 1000, 8001, WINDOW - 1])
@@ -184,7 +187,7 @@ def test_other_rates():
 
     slow = clip(8000)
     fast = resample_poly(slow.astype(np.float32) / np.float32(32768), 2, 1).astype(np.float32)
-    want = scores_of(fast[48:48 + WINDOW])
+    want = scores_of(fast[48 : 48 + WINDOW])
     assert MODEL.predict(slow, sample_rate=8000) == want
     assert MODEL.predict([slow, slow], sample_rate=8000) == [want, want]
     assert MODEL.predict(clip(), sample_rate=16000.0) == MODEL.predict(clip())
@@ -192,20 +195,39 @@ def test_other_rates():
         assert sum(MODEL.predict(clip(int(rate)), sample_rate=rate).values()) == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize("rate", [0, -16000, 999, 1_000_001, float("nan"), float("inf"), "16000", True, [16000]],
-                         ids=str)
+@pytest.mark.parametrize(
+    "rate", [0, -16000, 999, 1_000_001, float("nan"), float("inf"), "16000", True, [16000]], ids=str
+)
 def test_wrong_rates(rate):
     with pytest.raises(AudioError, match="sample rate"):
         MODEL.predict(clip(), sample_rate=rate)
 
 
-@pytest.mark.parametrize("samples", [
-    [], np.empty(0, np.int16), np.empty((0, 2), np.float32), np.full(16000, np.nan, np.float32), np.zeros(16000,
-    np.int32), np.append(np.zeros(15999, np.float32), np.inf), np.full(16000, 3000.0, np.float32), np.zeros(16000,
-    np.uint8), np.zeros((2, 16000, 2, 2), np.int16), np.zeros(16000, bool), np.zeros(16000, np.complex64), "speech",
-    None, 3, b"123", [np.zeros(16000, np.int16), np.empty(0, np.int16)], [np.zeros(16000, np.int16), None],
-    np.zeros((2, 16000), np.int64), [[0.0, np.nan], [0.0, 1.0]],
-], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "samples",
+    [
+        [],
+        np.empty(0, np.int16),
+        np.empty((0, 2), np.float32),
+        np.full(16000, np.nan, np.float32),
+        np.zeros(16000, np.int32),
+        np.append(np.zeros(15999, np.float32), np.inf),
+        np.full(16000, 3000.0, np.float32),
+        np.zeros(16000, np.uint8),
+        np.zeros((2, 16000, 2, 2), np.int16),
+        np.zeros(16000, bool),
+        np.zeros(16000, np.complex64),
+        "speech",
+        None,
+        3,
+        b"123",
+        [np.zeros(16000, np.int16), np.empty(0, np.int16)],
+        [np.zeros(16000, np.int16), None],
+        np.zeros((2, 16000), np.int64),
+        [[0.0, np.nan], [0.0, 1.0]],
+    ],
+    ids=lambda value: type(value).__name__,
+)
 def test_unusable_clips(samples):
     with pytest.raises(AudioError):
         MODEL.predict(samples)
@@ -229,7 +251,7 @@ def test_levels_differ_and_store_nothing():
 def test_stream_gives_the_scores_of_predict(thin):
     samples = clip(WINDOW + 5 * 960)
     for decision, row in enumerate(MODEL.stream(thin=thin).push(samples)):
-        window = samples[decision * 960:decision * 960 + WINDOW]
+        window = samples[decision * 960 : decision * 960 + WINDOW]
         assert MODEL.predict(window, thin=thin) == dict(zip(LABELS, row.tolist(), strict=True))
 
 
@@ -249,6 +271,7 @@ def test_scores_are_those_of_numpy():
 
 # --- verify --------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("planes", [1, 2])
 def test_the_test_signal_gives_the_scores(planes):
     assert Model(file_format.parse(make_model(3, planes))).verify() == 0.0
@@ -267,8 +290,9 @@ def test_changed_scores_are_noticed():
     assert 0 < Model(rewritten).verify() < 1e-6
 
 
-@pytest.mark.parametrize("name", ["conv1.weight", "conv2.affine", "fc1.weight", "blocks.3.expand.affine.full",
-                                  "classifier.weight"])
+@pytest.mark.parametrize(
+    "name", ["conv1.weight", "conv2.affine", "fc1.weight", "blocks.3.expand.affine.full", "classifier.weight"]
+)
 def test_changed_weights_are_noticed(name):
     file = file_format.parse(DATA)
     changed = file.tensors[name][::-1].copy()
@@ -288,6 +312,7 @@ def test_a_changed_front_end_is_noticed():
 
 # --- detect's use of the model -------------------------------------------------------------------------------------
 
+
 def test_detect_takes_a_model_or_its_path(tiny_model_path, tiny):
     want = list(kwsrt.detect(clip(40000), model=tiny, threshold=0.2))
     assert want
@@ -301,8 +326,11 @@ def test_detect_takes_a_model_or_its_path(tiny_model_path, tiny):
         kwsrt.detect(clip(), model=tiny, stride=0)
 
 
-@pytest.mark.parametrize("clear", ["high", None, [0.5], 7, -1, True, float("nan"), {"eighth": 0.5}, {"half": 2},
-                                   {"half": {"half": 0}}], ids=str)
+@pytest.mark.parametrize(
+    "clear",
+    ["high", None, [0.5], 7, -1, True, float("nan"), {"eighth": 0.5}, {"half": 2}, {"half": {"half": 0}}],
+    ids=str,
+)
 def test_a_cascade_in_the_file_that_is_none(clear):
     with pytest.raises(ModelFileError, match="clear"):
         file_format.parse(make_model(12, manifest={"clear": clear}))

@@ -1,4 +1,5 @@
 """The whole network, from int8 features to scores, on every instruction set against NumPy, bit for bit."""
+
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,14 +19,38 @@ KERNELS = {isa: Kernels(isa) for isa in available_isas()}
 SMALL = {"frames": 16, "bins": 16, "blocks": 2, "levels": {"full": [0, 1], "half": [1]}}
 NETWORKS = {
     "small": {},
-    "smallest": {"frames": 8, "bins": 8, "conv1": 4, "conv2": 4, "width": 4, "hidden": 4, "blocks": 1, "taps": 1,
-                 "levels": {"only": [0]}},
+    "smallest": {
+        "frames": 8,
+        "bins": 8,
+        "conv1": 4,
+        "conv2": 4,
+        "width": 4,
+        "hidden": 4,
+        "blocks": 1,
+        "taps": 1,
+        "levels": {"only": [0]},
+    },
     "no block": {**SMALL, "levels": {"full": [0, 1], "none": []}},
-    "ragged": {"frames": 20, "bins": 12, "conv1": 20, "conv2": 12, "width": 37, "hidden": 70, "blocks": 3, "taps": 7,
-               "levels": {"full": [0, 1, 2], "half": [0, 2], "quarter": [2]}},
+    "ragged": {
+        "frames": 20,
+        "bins": 12,
+        "conv1": 20,
+        "conv2": 12,
+        "width": 37,
+        "hidden": 70,
+        "blocks": 3,
+        "taps": 7,
+        "levels": {"full": [0, 1, 2], "half": [0, 2], "quarter": [2]},
+    },
     "long memory": {**SMALL, "taps": 31},
-    "full size": {"conv1": 16, "conv2": 32, "width": 128, "hidden": 256, "blocks": 8,
-                  "levels": {"full": list(range(8)), "half": [1, 3, 5, 7], "quarter": [3, 7]}},
+    "full size": {
+        "conv1": 16,
+        "conv2": 32,
+        "width": 128,
+        "hidden": 256,
+        "blocks": 8,
+        "levels": {"full": list(range(8)), "half": [1, 3, 5, 7], "quarter": [3, 7]},
+    },
 }
 
 
@@ -55,7 +80,7 @@ def check(config, classes, tensors, count=2):
         for isa, kernels in KERNELS.items():
             assert same_bits(Network(config, classes, tensors, kernels).run(q, level), want), (isa, level)
         np.testing.assert_allclose(want.sum(1), 1, atol=1e-6)
-        assert len(np.unique(want[:2 * count], axis=0)) > 1, "the scores of different features differ"
+        assert len(np.unique(want[: 2 * count], axis=0)) > 1, "the scores of different features differ"
 
 
 @pytest.mark.parametrize("planes", [1, 2])
@@ -117,8 +142,9 @@ def tiny_values(tensors):
 
 
 @pytest.mark.parametrize("planes", [1, 2])
-@pytest.mark.parametrize("change", [negative_slopes, other_slopes, negative_gains, coarse_values, large_values,
-                                    tiny_values])
+@pytest.mark.parametrize(
+    "change", [negative_slopes, other_slopes, negative_gains, coarse_values, large_values, tiny_values]
+)
 def test_equals_numpy_with(change, planes):
     check(*parts(21, planes, change, **SMALL))
 

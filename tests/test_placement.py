@@ -1,4 +1,5 @@
 """Where words are said to be, and words at the edges of audio, close together, or in streams that begin anew."""
+
 import copy
 import functools
 import json
@@ -31,7 +32,7 @@ def cut():
     """The words of commands.wav without the silence around them, float32."""
     samples = audio.as_float(audio.read(RECORDINGS / "commands.wav")[0])
     truth = json.loads((RECORDINGS / "truth.json").read_text())["commands.wav"]
-    return {said["word"]: samples[round(said["start"] * RATE):round(said["end"] * RATE)] for said in truth}
+    return {said["word"]: samples[round(said["start"] * RATE) : round(said["end"] * RATE)] for said in truth}
 
 
 WORDS = ("yes", "no", "stop", "go", "left", "right", "up", "down")
@@ -66,15 +67,22 @@ def assert_placed(heard, spans):
     left = iter(spans)
     for event in heard:
         assert 0 <= event.start <= event.time <= event.end
-        assert any(event.label == word and abs(event.start - start) <= NEAR and abs(event.end - end) <= NEAR
-                   for word, start, end in left), (event, spans)
+        assert any(
+            event.label == word and abs(event.start - start) <= NEAR and abs(event.end - end) <= NEAR
+            for word, start, end in left
+        ), (event, spans)
 
 
 # --- where a word is ------------------------------------------------------------------------------------------------
 
+
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from(CLEAR), min_size=1, max_size=3), st.data(), st.sampled_from([0, 1e-4, 1e-3]),
-       st.integers(0, 99))
+@given(
+    st.lists(st.sampled_from(CLEAR), min_size=1, max_size=3),
+    st.data(),
+    st.sampled_from([0, 1e-4, 1e-3]),
+    st.integers(0, 99),
+)
 def test_start_and_end_hold_the_word(words, data, noise, seed):
     edge, between = st.floats(0, 2), st.floats(0.3, 1.5)
     gaps = [data.draw(edge), *(data.draw(between) for _ in words[1:]), data.draw(edge)]
@@ -112,7 +120,7 @@ def test_any_stride_and_the_first_second_of_a_stream(stride, thin):
 def test_a_louder_sound_elsewhere_is_not_the_word():
     samples, spans = spoken(["go"], [1.2, 1.5])
     at = round(0.35 * RATE)
-    samples[at:at + 1600] += 0.9 * np.sin(np.arange(1600) * 0.1).astype(np.float32)
+    samples[at : at + 1600] += 0.9 * np.sin(np.arange(1600) * 0.1).astype(np.float32)
     heard = list(detect(samples))
     assert labels(heard) == ["go"]
     assert_placed(heard, spans)
@@ -120,16 +128,27 @@ def test_a_louder_sound_elsewhere_is_not_the_word():
 
 def test_another_front_end_and_kind_of_network():
     """A network that sees windows at once, of frames with gaps between them: its detections hold the loud part."""
-    model = Model(file_format.parse(make_model(
-        8, frontend={"window": 256, "hop": 400, "n_fft": 256, "bins": 16}, frames=24, bins=16, width=16, hidden=24,
-        blocks=2, levels={"full": [0, 1], "half": [1]})))
+    model = Model(
+        file_format.parse(
+            make_model(
+                8,
+                frontend={"window": 256, "hop": 400, "n_fft": 256, "bins": 16},
+                frames=24,
+                bins=16,
+                width=16,
+                hidden=24,
+                blocks=2,
+                levels={"full": [0, 1], "half": [1]},
+            )
+        )
+    )
     samples = 1e-4 * np.random.default_rng(0).standard_normal(3 * RATE)
-    samples[RATE:RATE + 6400] += 0.3 * np.random.default_rng(1).standard_normal(6400)
+    samples[RATE : RATE + 6400] += 0.3 * np.random.default_rng(1).standard_normal(6400)
     stream = model.stream()
     scores = stream.push(samples.astype(np.float32).clip(-1, 1))
     scores.values[...] = np.eye(len(model.labels), dtype=np.float32)[model.labels.index("_silence_")]
     scores.values[(scores.times > 1.3) & (scores.times < 1.7)] = np.eye(len(model.labels), dtype=np.float32)[0]
-    heard, = kwsrt.Detector(model.labels, smoothing=2, patience=2).push(scores)
+    (heard,) = kwsrt.Detector(model.labels, smoothing=2, patience=2).push(scores)
     assert heard.start == pytest.approx(1.0, abs=0.03)
     assert heard.end == pytest.approx(1.4, abs=0.03)
 
@@ -142,12 +161,13 @@ def test_copies_of_scores_place_words_as_well():
     for copied in (copy.copy(scores), copy.deepcopy(scores), pickle.loads(pickle.dumps(scores))):
         assert MODEL.detector().push(copied) == want
     by_hand = kwsrt.Scores(scores, scores.ends, scores.loudness, scores.thin, scores.window, scores.sample_rate)
-    heard, = MODEL.detector().push(by_hand)  # to a decision, of which each has its loudness
+    (heard,) = MODEL.detector().push(by_hand)  # to a decision, of which each has its loudness
     assert heard.label == "left"
     assert abs(heard.time - want[0].time) < 0.25
 
 
 # --- close together -------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("gap", [0.3, 0.5, 0.8, 1.2])
 def test_the_same_word_again(gap):
@@ -175,6 +195,7 @@ def test_different_words_close_together():
 
 
 # --- streams that end and begin anew --------------------------------------------------------------------------------
+
 
 def test_a_word_at_the_very_end_is_heard_when_nothing_follows():
     for word in WORDS:
@@ -229,7 +250,7 @@ def test_nothing_of_the_old_stream_is_left():
     ends = MODEL.stream().push(samples)
     fires = next(i for i in range(len(ends)) if MODEL.detector().push(cut_scores(ends, i + 1)))
     stream, detector = MODEL.stream(), MODEL.detector()
-    assert not hear(samples[:ends.ends[fires] - 1], stream, detector)
+    assert not hear(samples[: ends.ends[fires] - 1], stream, detector)
     stream.reset()
     assert not hear(np.zeros(3 * RATE, np.int16), stream, detector)
 
@@ -255,9 +276,20 @@ def test_two_streams_in_one_detector_are_refused():
 
 
 def test_scores_made_by_hand_after_those_of_a_stream():
-    model = Model(file_format.parse(make_model(
-        8, frontend={"window": 256, "hop": 400, "n_fft": 256, "bins": 16}, frames=8, bins=16, width=16, hidden=24,
-        blocks=2, levels={"full": [0, 1]})))
+    model = Model(
+        file_format.parse(
+            make_model(
+                8,
+                frontend={"window": 256, "hop": 400, "n_fft": 256, "bins": 16},
+                frames=8,
+                bins=16,
+                width=16,
+                hidden=24,
+                blocks=2,
+                levels={"full": [0, 1]},
+            )
+        )
+    )
     scores = model.stream().push(np.zeros(RATE, np.int16))
     for later in (1, 71, 72, 73, 400, 1 << 40):
         detector = kwsrt.Detector(model.labels, threshold=0, smoothing=1, patience=1)

@@ -1,4 +1,5 @@
 """Recordings in blocks: every kind of WAV, pipes, other formats from standard input, channels, and little memory."""
+
 import array
 import contextlib
 import io
@@ -55,8 +56,9 @@ FORMS = {
     "plain": wav(form(), DATA),
     "killed recorder": wav(form(), b"data\0\0\0\0" + UNSIZED, size=0),
     "killed recorder, RIFF of 36": wav(form(), b"data\0\0\0\0" + UNSIZED, size=36),
-    "piped by ffmpeg": wav(form(), chunk(b"LIST", b"INFOISFT\x0e\0\0\0Lavf60.16.100\0"),
-                           b"data\xff\xff\xff\xff" + UNSIZED, size=0xFFFFFFFF),
+    "piped by ffmpeg": wav(
+        form(), chunk(b"LIST", b"INFOISFT\x0e\0\0\0Lavf60.16.100\0"), b"data\xff\xff\xff\xff" + UNSIZED, size=0xFFFFFFFF
+    ),
     "piped by sox": wav(form(), b"data" + struct.pack("<I", 0x7FFFF000) + UNSIZED),
     "piped by arecord": wav(form(), b"data" + struct.pack("<I", 0x80000000) + UNSIZED),
     "RIFF too small": wav(form(), DATA, size=36),
@@ -76,12 +78,21 @@ FORMS = {
     "float32": wav(form(3, bits=32), chunk(b"data", (SAMPLES / 32768).astype("<f4").tobytes())),
     "float64": wav(form(3, bits=64), chunk(b"data", (SAMPLES / 32768).astype("<f8").tobytes())),
     "RIFX": wav(form(order=">"), chunk(b"data", SAMPLES.astype(">i2").tobytes(), ">"), family=b"RIFX", order=">"),
-    "RIFX, 24 bits": wav(form(bits=24, order=">"), chunk(
-        b"data", WIDE.astype(">i4").view("u1").reshape(-1, 4)[:, :3].tobytes(), ">"), family=b"RIFX", order=">"),
-    "RIFX, float32": wav(form(3, bits=32, order=">"), chunk(b"data", (SAMPLES / 32768).astype(">f4").tobytes(), ">"),
-                         family=b"RIFX", order=">"),
-    "RF64": wav(DS64, form(), b"data\xff\xff\xff\xff" + UNSIZED + chunk(b"LIST", bytes(20)), size=0xFFFFFFFF,
-                family=b"RF64"),
+    "RIFX, 24 bits": wav(
+        form(bits=24, order=">"),
+        chunk(b"data", WIDE.astype(">i4").view("u1").reshape(-1, 4)[:, :3].tobytes(), ">"),
+        family=b"RIFX",
+        order=">",
+    ),
+    "RIFX, float32": wav(
+        form(3, bits=32, order=">"),
+        chunk(b"data", (SAMPLES / 32768).astype(">f4").tobytes(), ">"),
+        family=b"RIFX",
+        order=">",
+    ),
+    "RF64": wav(
+        DS64, form(), b"data\xff\xff\xff\xff" + UNSIZED + chunk(b"LIST", bytes(20)), size=0xFFFFFFFF, family=b"RF64"
+    ),
     "RF64 without size": wav(chunk(b"ds64", bytes(28)), form(), b"data\xff\xff\xff\xff" + UNSIZED, family=b"RF64"),
     "72 channels": wav(form(channels=72), chunk(b"data", np.repeat(SAMPLES[:, None], 72, 1).astype("<i2").tobytes())),
 }
@@ -113,11 +124,13 @@ class Dropping:
     def read(self, most):
         size = min(most, self.sizes[self.turn % len(self.sizes)])
         self.turn, self.at = self.turn + 1, self.at + size
-        return self.data[self.at - size:self.at]
+        return self.data[self.at - size : self.at]
 
 
-@given(st.sampled_from(["plain", "RF64", "RIFX", "24 bits", "72 channels", "piped by ffmpeg"]),
-       st.lists(st.integers(1, 4000), min_size=1, max_size=5))
+@given(
+    st.sampled_from(["plain", "RF64", "RIFX", "24 bits", "72 channels", "piped by ffmpeg"]),
+    st.lists(st.integers(1, 4000), min_size=1, max_size=5),
+)
 @settings(max_examples=30, deadline=None)
 def test_however_a_pipe_brings_it(name, sizes):
     want = audio.load(io.BytesIO(FORMS[name]), RATE)
@@ -135,8 +148,10 @@ def test_damage_never_crashes(position, value, name):
             audio.load(io.BytesIO(damaged), RATE)
 
 
-@pytest.mark.parametrize(("encoding", "said"), [(6, "A-law"), (7, "mu-law"), (2, "ADPCM"), (0x11, "IMA ADPCM"),
-                                                (0x31, "GSM"), (0x55, "MP3"), (0x1234, "0x1234")])
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [(6, "A-law"), (7, "mu-law"), (2, "ADPCM"), (0x11, "IMA ADPCM"), (0x31, "GSM"), (0x55, "MP3"), (0x1234, "0x1234")],
+)
 def test_encodings_are_named_where_soundfile_is_missing(tmp_path, monkeypatch, encoding, said):
     monkeypatch.setitem(sys.modules, "soundfile", None)
     (tmp_path / "a.wav").write_bytes(wav(form(encoding, bits=8), DATA))
@@ -145,8 +160,10 @@ def test_encodings_are_named_where_soundfile_is_missing(tmp_path, monkeypatch, e
             audio.read(given_)
 
 
-@pytest.mark.parametrize(("channels", "bits", "rate", "said"), [
-    (0, 16, RATE, "0 channels"), (5000, 16, RATE, "5000 channels"), (1, 0, RATE, "0 bits"), (1, 16, 0, "sample rate")])
+@pytest.mark.parametrize(
+    ("channels", "bits", "rate", "said"),
+    [(0, 16, RATE, "0 channels"), (5000, 16, RATE, "5000 channels"), (1, 0, RATE, "0 bits"), (1, 16, 0, "sample rate")],
+)
 def test_headers_that_cannot_be(tmp_path, channels, bits, rate, said):
     (tmp_path / "a.wav").write_bytes(wav(form(1, channels, bits, 2, rate), DATA))
     with pytest.raises(AudioError, match=rf"a\.wav: .*{said}"):
@@ -160,6 +177,7 @@ def test_what_is_cut_off_is_heard_and_said(tmp_path):
 
 
 # --- pipes and standard input --------------------------------------------------------------------------------------
+
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory):
@@ -193,11 +211,30 @@ def standard_input(monkeypatch, data, sizes=(2, 1, 7, 5000)):
     monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": file, "fileno": lambda self: 0})())
 
 
-@pytest.mark.parametrize(("kind", "encoding"), [
-    ("RF64", "PCM_16"), ("AIFF", "PCM_16"), ("AU", "PCM_16"), ("CAF", "PCM_16"), ("W64", "PCM_16"), ("FLAC", "PCM_16"),
-    ("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("WAV", "ULAW"), ("WAV", "IMA_ADPCM"), ("WAV", "PCM_24"),
-    ("SVX", "PCM_16"), ("PAF", "PCM_16"), ("AVR", "PCM_16"), ("IRCAM", "PCM_16"), ("MAT5", "PCM_16"), ("VOC", "PCM_16"),
-    ("NIST", "PCM_16"), ("PVF", "PCM_16")])
+@pytest.mark.parametrize(
+    ("kind", "encoding"),
+    [
+        ("RF64", "PCM_16"),
+        ("AIFF", "PCM_16"),
+        ("AU", "PCM_16"),
+        ("CAF", "PCM_16"),
+        ("W64", "PCM_16"),
+        ("FLAC", "PCM_16"),
+        ("MP3", "MPEG_LAYER_III"),
+        ("OGG", "VORBIS"),
+        ("WAV", "ULAW"),
+        ("WAV", "IMA_ADPCM"),
+        ("WAV", "PCM_24"),
+        ("SVX", "PCM_16"),
+        ("PAF", "PCM_16"),
+        ("AVR", "PCM_16"),
+        ("IRCAM", "PCM_16"),
+        ("MAT5", "PCM_16"),
+        ("VOC", "PCM_16"),
+        ("NIST", "PCM_16"),
+        ("PVF", "PCM_16"),
+    ],
+)
 def test_standard_input_takes_any_audio(capsys, monkeypatch, tmp_path, tiny_model_path, recording, kind, encoding):
     soundfile = pytest.importorskip("soundfile", reason="soundfile is not installed")
     path = tmp_path / "a.bin"
@@ -218,9 +255,16 @@ def test_standard_input_takes_any_audio(capsys, monkeypatch, tmp_path, tiny_mode
         assert {"OGG": "Ogg", "WAV": "WAV with ", "SVX": "IFF", "MAT5": "MAT"}.get(kind, kind) in err
 
 
-@pytest.mark.parametrize(("data", "said"), [
-    (b"\0\0\0\x20ftypM4A " + bytes(99), "MP4"), (b"\x1a\x45\xdf\xa3" + bytes(99), "WebM"),
-    (b"#!AMR\n" + bytes(99), "AMR"), (b"RIFF\x24\0\0\0AVI LIST" + bytes(99), "WAVE"), (b"", "empty")])
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"\0\0\0\x20ftypM4A " + bytes(99), "MP4"),
+        (b"\x1a\x45\xdf\xa3" + bytes(99), "WebM"),
+        (b"#!AMR\n" + bytes(99), "AMR"),
+        (b"RIFF\x24\0\0\0AVI LIST" + bytes(99), "WAVE"),
+        (b"", "empty"),
+    ],
+)
 def test_standard_input_that_nothing_reads(capsys, monkeypatch, tiny_model_path, data, said):
     standard_input(monkeypatch, data)
     assert main(["detect", "-", "--model", str(tiny_model_path)]) == 2
@@ -237,6 +281,7 @@ def test_samples_are_no_container(seed, loudness):
 
 
 # --- channels ------------------------------------------------------------------------------------------------------
+
 
 def test_a_channel_can_be_chosen(tmp_path, tiny, recording):
     words = wavfile.read(recording)[1]
@@ -256,14 +301,15 @@ def test_a_channel_can_be_chosen(tmp_path, tiny, recording):
             tiny.predict(both[:RATE], channel=bad)
 
 
-@pytest.mark.parametrize(("opposite", "warns"), [(-1.0, True), (-0.85, True), (-0.75, False), (0.0, False),
-                                                 (1.0, False)])
+@pytest.mark.parametrize(
+    ("opposite", "warns"), [(-1.0, True), (-0.85, True), (-0.75, False), (0.0, False), (1.0, False)]
+)
 @pytest.mark.parametrize("seconds", [1, 8])
 def test_channels_that_cancel_are_told_once(tmp_path, tiny, opposite, warns, seconds):
     one = RNG.normal(0, 0.1, seconds * RATE).astype(np.float32)
     both = np.stack([one, np.float32(opposite) * one], 1)
     wavfile.write(tmp_path / "two.wav", RATE, both)
-    for given_ in (tmp_path / "two.wav", both, (both[start:start + 999] for start in range(0, len(both), 999))):
+    for given_ in (tmp_path / "two.wav", both, (both[start : start + 999] for start in range(0, len(both), 999))):
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             list(kwsrt.detect(given_, model=tiny))
@@ -281,9 +327,13 @@ def test_commands_take_a_channel_and_show_warnings(capsys, tmp_path, tiny_model_
     path = tmp_path / "yes" / "two.wav"
     wavfile.write(path, RATE, np.stack([one, -one], 1)[:RATE])
     wavfile.write(tmp_path / "long.wav", RATE, np.stack([one, -one], 1))
-    for command in (["detect", str(path)], ["eval", str(tmp_path)], ["simulate", str(tmp_path / "long.wav")],
-                    ["simulate", str(tmp_path / "long.wav"), str(path), "--processes", "2"],
-                    ["threshold", str(tmp_path / "long.wav"), "--rate", "1e6"]):
+    for command in (
+        ["detect", str(path)],
+        ["eval", str(tmp_path)],
+        ["simulate", str(tmp_path / "long.wav")],
+        ["simulate", str(tmp_path / "long.wav"), str(path), "--processes", "2"],
+        ["threshold", str(tmp_path / "long.wav"), "--rate", "1e6"],
+    ):
         assert main([*command, "--model", str(tiny_model_path), "--json"]) == 0
         err = capsys.readouterr().err
         recordings = sum(part.endswith("wav") for part in command) or 1
@@ -301,6 +351,7 @@ def test_commands_take_a_channel_and_show_warnings(capsys, tmp_path, tiny_model_
 
 
 # --- memory --------------------------------------------------------------------------------------------------------
+
 
 def test_length_takes_no_memory(tmp_path, tiny):
     path, second = tmp_path / "a.wav", RNG.integers(-300, 300, (48000, 2)).astype(np.int16)
@@ -342,14 +393,24 @@ def test_words_are_mixed_into_pieces_as_into_the_whole(sizes, seed):
 
 # --- memory of samples ---------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("make", [bytes, bytearray, memoryview, lambda raw: memoryview(raw).cast("h"),
-                                  lambda raw: array.array("h", raw), lambda raw: array.array("B", raw)])
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        bytes,
+        bytearray,
+        memoryview,
+        lambda raw: memoryview(raw).cast("h"),
+        lambda raw: array.array("h", raw),
+        lambda raw: array.array("B", raw),
+    ],
+)
 def test_memory_is_16_bit_samples(tiny, recording, make):
     words = wavfile.read(recording)[1]
     want = list(kwsrt.detect(words, model=tiny, **EASY))
     raw = words.tobytes()
     assert list(kwsrt.detect(make(raw), model=tiny, **EASY)) == want
     assert list(kwsrt.detect([make(raw[:30000]), make(raw[30000:])], model=tiny, **EASY)) == want
-    clip = make(raw[:2 * RATE])
+    clip = make(raw[: 2 * RATE])
     assert tiny.predict(clip) == tiny.predict(words[:RATE])
     assert tiny.predict([clip, clip]) == 2 * [tiny.predict(words[:RATE])]

@@ -1,4 +1,5 @@
 """Resampling in chunks is resampling of the whole, bit for bit, and costs about the same at every rate."""
+
 import copy
 import pickle
 import time
@@ -29,7 +30,7 @@ def test_chunks_are_the_whole(rate, seed, lengths):
     resampler = Resampler(rate, 16000)
     parts, at = [], 0
     for length in lengths:
-        parts.append(resampler.push(samples[at:at + length]))
+        parts.append(resampler.push(samples[at : at + length]))
         at += length
     parts.append(resampler.flush())
     ratio = ratio_of(rate, 16000)
@@ -64,8 +65,11 @@ def test_an_odd_rate_costs_what_its_neighbour_costs(odd, neighbour):
     assert min(seconds(odd) for _ in range(2)) < 6 * seconds(neighbour)
 
 
-@given(st.floats(4000, 384000) | st.integers(4000, 384000)
-       | st.builds(lambda usual, off: usual + off, st.sampled_from(RATES), st.floats(-50, 50)))
+@given(
+    st.floats(4000, 384000)
+    | st.integers(4000, 384000)
+    | st.builds(lambda usual, off: usual + off, st.sampled_from(RATES), st.floats(-50, 50))
+)
 @settings(max_examples=300, deadline=None)
 def test_every_rate_is_within_a_hundredth_of_a_percent(rate):
     ratio = ratio_of(rate, 16000)
@@ -73,8 +77,33 @@ def test_every_rate_is_within_a_hundredth_of_a_percent(rate):
     assert abs(ratio * Fraction(rate) / 16000 - 1) <= Fraction(10001, 10**8)
 
 
-@pytest.mark.parametrize("rate", [4000, 5512.5, 6000, 7350, 8000, 11025, 12000, 16000, 18900, 22050, 24000, 32000,
-                                  37800, 44100, 48000, 64000, 88200, 96000, 176400, 192000, 352800, 384000])
+@pytest.mark.parametrize(
+    "rate",
+    [
+        4000,
+        5512.5,
+        6000,
+        7350,
+        8000,
+        11025,
+        12000,
+        16000,
+        18900,
+        22050,
+        24000,
+        32000,
+        37800,
+        44100,
+        48000,
+        64000,
+        88200,
+        96000,
+        176400,
+        192000,
+        352800,
+        384000,
+    ],
+)
 def test_usual_rates_are_exact(rate):
     for given_as in (rate, np.float64(rate), np.float32(rate)):
         assert ratio_of(given_as, 16000) == 16000 / Fraction(rate)
@@ -97,13 +126,23 @@ def test_detect_takes_chunks_at_any_rate(rate):
     samples = resample_poly(words / np.float32(32768), ratio.numerator, ratio.denominator).astype(np.float32)
     want = list(kwsrt.detect(samples, sample_rate=rate))
     assert len(want) > 5
-    chunks = [samples[start:start + 1234] for start in range(0, len(samples), 1234)]
+    chunks = [samples[start : start + 1234] for start in range(0, len(samples), 1234)]
     assert list(kwsrt.detect(iter(chunks), sample_rate=rate)) == want
     assert list(kwsrt.detect([samples[:0], *chunks], sample_rate=rate)) == want
 
 
-@pytest.mark.parametrize(("source", "target"), [("48000", 16000), (None, 16000), (48000, True), (0, 16000),
-                                                (float("nan"), 16000), (48000, 10**400), (-48000, 16000)])
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("48000", 16000),
+        (None, 16000),
+        (48000, True),
+        (0, 16000),
+        (float("nan"), 16000),
+        (48000, 10**400),
+        (-48000, 16000),
+    ],
+)
 def test_unusable_rates_are_refused(source, target):
     with pytest.raises(OptionError, match=r"(source|target) is .*: expected a number from 1,000 to 1,000,000"):
         Resampler(source, target)

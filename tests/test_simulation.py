@@ -1,4 +1,5 @@
 """The simulation: words lie where and as loud as it says, and detections are counted for what they are."""
+
 import json
 import multiprocessing
 import os
@@ -123,8 +124,10 @@ def test_poisson_interval(count):
 
 
 def test_curve_falls():
-    takes = [Take("a", 20.0, scores_with([("yes", 3)])), Take("b", 20.0, scores_with([("yes", 3.2)]), [
-        Placed("yes", 2.5, 3.0)])]
+    takes = [
+        Take("a", 20.0, scores_with([("yes", 3)])),
+        Take("b", 20.0, scores_with([("yes", 3.2)]), [Placed("yes", 2.5, 3.0)]),
+    ]
     points = simulation.curve(takes, LABELS, {"smoothing": 5, "patience": 2})
     assert [point["threshold"] for point in points] == list(simulation.THRESHOLDS)
     for name in ("false_alarms_per_hour", "recall"):
@@ -136,6 +139,7 @@ def test_curve_falls():
 
 
 # --- the command ---------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory):
@@ -154,8 +158,19 @@ def recordings(tmp_path_factory):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_simulate_json(capsys, tiny_model_path, recordings, processes):
     folder, clips = recordings
-    command = ["simulate", str(folder), "--words", str(clips), "--model", str(tiny_model_path), "--json",
-               "--threshold", "0.3", "--processes", str(processes)]
+    command = [
+        "simulate",
+        str(folder),
+        "--words",
+        str(clips),
+        "--model",
+        str(tiny_model_path),
+        "--json",
+        "--threshold",
+        "0.3",
+        "--processes",
+        str(processes),
+    ]
     assert main(command) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["hours"] == pytest.approx(24 / 3600)
@@ -175,7 +190,7 @@ def test_simulate_json(capsys, tiny_model_path, recordings, processes):
 def test_simulate_tells_which_levels_ran(capsys, tiny_model_path, recordings):
     model = kwsrt.load(tiny_model_path)
     samples = wavfile.read(recordings[0] / "one.wav")[1]
-    samples[:3 * RATE] = 0
+    samples[: 3 * RATE] = 0
     wavfile.write(recordings[1].parent / "half_silent.wav", RATE, samples)
     path = str(recordings[1].parent / "half_silent.wav")
     assert main(["simulate", path, "--model", str(tiny_model_path), "--json", "--thin", "auto", "--gate", "-60"]) == 0
@@ -201,11 +216,18 @@ def test_simulate_text_and_picture(capsys, tiny_model_path, recordings, tmp_path
     assert "threshold" not in (tmp_path / "b.svg").read_text()[:100]
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    (["missing.wav"], "missing.wav"), (["{empty}"], "no recordings found"),
-    (["{one}", "--words", "{empty}"], "no clips"),
-    (["{one}", "--threshold", "2"], "0 to 1"), (["{one}", "--patience", "0"], "patience"),
-    (["{one}", "--plot", "a.txt"], "picture"), (["{one}", "--thin", "third"], "third")])
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["missing.wav"], "missing.wav"),
+        (["{empty}"], "no recordings found"),
+        (["{one}", "--words", "{empty}"], "no clips"),
+        (["{one}", "--threshold", "2"], "0 to 1"),
+        (["{one}", "--patience", "0"], "patience"),
+        (["{one}", "--plot", "a.txt"], "picture"),
+        (["{one}", "--thin", "third"], "third"),
+    ],
+)
 def test_simulate_refuses(capsys, tiny_model_path, recordings, tmp_path, arguments, said):
     folder, _ = recordings
     filled = [part.format(empty=tmp_path, one=folder / "one.wav") for part in arguments]
@@ -217,6 +239,7 @@ def test_simulate_refuses(capsys, tiny_model_path, recordings, tmp_path, argumen
 
 def test_thresholds_are_chosen_word_by_word():
     """`yes` has false alarms and no words below 0.9; `no` has neither."""
+
     def weak(label, score, time):
         scores = scores_with([(label, time)])
         values = scores.values.copy()
@@ -224,8 +247,11 @@ def test_thresholds_are_chosen_word_by_word():
         values[sure] = score * values[sure] + (1 - score) * np.eye(4, dtype=np.float32)[3]
         return Scores(values, scores.ends, scores.loudness, scores.thin, WINDOW, RATE)
 
-    takes = [Take("a", 3600.0, weak("yes", 0.9, 5)), Take("b", 20.0, scores_with([("yes", 3.2)]), [
-        Placed("yes", 2.5, 3.0)]), Take("c", 20.0, weak("no", 0.6, 3.2), [Placed("no", 2.5, 3.0)])]
+    takes = [
+        Take("a", 3600.0, weak("yes", 0.9, 5)),
+        Take("b", 20.0, scores_with([("yes", 3.2)]), [Placed("yes", 2.5, 3.0)]),
+        Take("c", 20.0, weak("no", 0.6, 3.2), [Placed("no", 2.5, 3.0)]),
+    ]
     for rate, lowest, highest in ((1, 0.3, 0.3), (0.5, 0.9, 0.925)):
         chosen = simulation.choose_thresholds(takes, LABELS, rate, {})
         assert chosen["no"] == 0.3
@@ -265,8 +291,12 @@ def with_bad_ones(recordings, tmp_path):
     wavfile.write(folder / "empty.wav", RATE, np.zeros(0, np.int16))
     wavfile.write(clips / "yes" / "empty.wav", RATE, np.zeros(0, np.int16))
     wavfile.write(clips / "yes" / "long.wav", RATE, np.ones(3 * RATE, np.int16))
-    for path in (folder / "._one.wav", clips / "yes" / "._a.wav", folder / "__MACOSX" / "a.wav",
-                 clips / ".cache" / "a.wav"):
+    for path in (
+        folder / "._one.wav",
+        clips / "yes" / "._a.wav",
+        folder / "__MACOSX" / "a.wav",
+        clips / ".cache" / "a.wav",
+    ):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"\0\5\26\7")
     return folder, clips
@@ -284,8 +314,9 @@ def test_bad_files_are_named_and_left_out(capsys, tiny_model_path, recordings, w
     *named, last = done.err.splitlines()
     assert last == "kwsrt: recordings and clips left out: 4"
     assert [line.split(": ")[2] for line in named] == [
-        str(path) for path in (clips / "yes" / "empty.wav", clips / "yes" / "long.wav", folder / "bad.wav",
-                               folder / "empty.wav")]
+        str(path)
+        for path in (clips / "yes" / "empty.wav", clips / "yes" / "long.wav", folder / "bad.wav", folder / "empty.wav")
+    ]
 
 
 def test_nothing_but_bad_files_is_an_error(capsys, tiny_model_path, with_bad_ones, tmp_path):
@@ -300,8 +331,9 @@ def test_nothing_but_bad_files_is_an_error(capsys, tiny_model_path, with_bad_one
 
 
 @pytest.mark.parametrize(("trouble", "why"), [(MemoryError(), "out of memory"), (None, "was ended from outside")])
-def test_a_recording_that_takes_its_process_down_is_left_out(capsys, monkeypatch, tiny_model_path, recordings, trouble,
-                                                             why):
+def test_a_recording_that_takes_its_process_down_is_left_out(
+    capsys, monkeypatch, tiny_model_path, recordings, trouble, why
+):
     take = simulation.take
 
     def fatal(job):
@@ -328,9 +360,14 @@ def test_an_interrupt_ends_all_processes(tiny_model_path, tmp_path):
     for name in ("a", "b", "c"):
         wavfile.write(tmp_path / f"{name}.wav", RATE, rng.normal(0, 300, 100 * RATE).astype(np.int16))
     environment = os.environ | {"PYTHONPATH": str(Path(kwsrt.__file__).parent.parent)}
-    with subprocess.Popen([sys.executable, "-m", "kwsrt", "simulate", tmp_path, "--processes", "2"], env=environment,
-                          cwd=Path(__file__).parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          start_new_session=True) as running:
+    with subprocess.Popen(
+        [sys.executable, "-m", "kwsrt", "simulate", tmp_path, "--processes", "2"],
+        env=environment,
+        cwd=Path(__file__).parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as running:
         children, deadline = Path(f"/proc/{running.pid}/task/{running.pid}/children"), monotonic() + 30
         while len(children.read_text().split()) < 2 and monotonic() < deadline:
             sleep(0.01)

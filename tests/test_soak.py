@@ -1,4 +1,5 @@
 """A stream that runs on and on: no memory, no time and no detection goes astray."""
+
 from pathlib import Path
 
 import pytest

@@ -1,4 +1,5 @@
 """Streams: however the audio is cut, the scores are those of the whole recording's windows, bit for bit."""
+
 import copy
 import pickle
 
@@ -19,12 +20,34 @@ from tests.reference import same_bits
 pytestmark = pytest.mark.arm
 
 # A hop of 10 ms and windows of 16 frames: many decisions from little audio.
-MODEL = Model(file_format.parse(make_model(
-    7, frontend={"window": 400, "hop": 160, "n_fft": 512, "bins": 16}, frames=16, bins=16, width=16, hidden=24,
-    blocks=2, levels={"full": [0, 1], "half": [1]})))
-SKIPPING = Model(file_format.parse(make_model(
-    8, frontend={"window": 256, "hop": 400, "n_fft": 256, "bins": 16}, frames=8, bins=16, width=16, hidden=24, blocks=2,
-    levels={"full": [0, 1], "half": [1]})))
+MODEL = Model(
+    file_format.parse(
+        make_model(
+            7,
+            frontend={"window": 400, "hop": 160, "n_fft": 512, "bins": 16},
+            frames=16,
+            bins=16,
+            width=16,
+            hidden=24,
+            blocks=2,
+            levels={"full": [0, 1], "half": [1]},
+        )
+    )
+)
+SKIPPING = Model(
+    file_format.parse(
+        make_model(
+            8,
+            frontend={"window": 256, "hop": 400, "n_fft": 256, "bins": 16},
+            frames=8,
+            bins=16,
+            width=16,
+            hidden=24,
+            blocks=2,
+            levels={"full": [0, 1], "half": [1]},
+        )
+    )
+)
 
 
 def recording(seconds, seed=0):
@@ -38,7 +61,7 @@ def windows(model, samples, stride=2, thin="full"):
     """The scores of a recording's windows through the front end and the network, without a stream."""
     q, frames = model.frontend.quantized(samples), model.network.frames
     starts = range(0, len(q) - frames + 1, stride)
-    return model.network.run(np.stack([q[i:i + frames] for i in starts]), thin)
+    return model.network.run(np.stack([q[i : i + frames] for i in starts]), thin)
 
 
 FIELDS = ("values", "ends", "loudness", "thin")
@@ -60,14 +83,15 @@ def pushed(stream, samples, lengths):
     scores, at = [], 0
     while at < len(samples):
         for length in lengths:
-            scores.append(stream.push(samples[at:at + length]))
+            scores.append(stream.push(samples[at : at + length]))
             at += length
     return joined(scores)
 
 
 SAMPLES = recording(1.5)
-LENGTHS = st.lists(st.integers(0, 4000) | st.sampled_from([1, 159, 160, 161, 320, 400, 480]), min_size=1,
-                   max_size=10).filter(lambda lengths: sum(lengths) >= 40)
+LENGTHS = st.lists(
+    st.integers(0, 4000) | st.sampled_from([1, 159, 160, 161, 320, 400, 480]), min_size=1, max_size=10
+).filter(lambda lengths: sum(lengths) >= 40)
 
 
 @pytest.mark.parametrize("model", [MODEL, SKIPPING], ids=["overlapping", "hop > window"])
@@ -105,15 +129,15 @@ def test_equals_predict():
     assert stream.stride == 3 * 160
     for decision in range(0, len(scores), 7):
         start = decision * stream.stride
-        assert list(MODEL.predict(SAMPLES[start:start + stream.window]).values()) == scores[decision].tolist()
+        assert list(MODEL.predict(SAMPLES[start : start + stream.window]).values()) == scores[decision].tolist()
 
 
 def test_first_decision_comes_with_the_last_sample_of_the_window():
     stream = MODEL.stream()
-    assert stream.push(SAMPLES[:stream.window - 1]).shape == (0, 4)
-    assert stream.push(SAMPLES[stream.window - 1:stream.window]).shape == (1, 4)
-    assert stream.push(SAMPLES[stream.window:stream.window + stream.stride - 1]).shape == (0, 4)
-    assert stream.push(SAMPLES[stream.window + stream.stride - 1:stream.window + stream.stride]).shape == (1, 4)
+    assert stream.push(SAMPLES[: stream.window - 1]).shape == (0, 4)
+    assert stream.push(SAMPLES[stream.window - 1 : stream.window]).shape == (1, 4)
+    assert stream.push(SAMPLES[stream.window : stream.window + stream.stride - 1]).shape == (0, 4)
+    assert stream.push(SAMPLES[stream.window + stream.stride - 1 : stream.window + stream.stride]).shape == (1, 4)
     assert stream.decisions == 2
 
 
@@ -138,8 +162,14 @@ def test_samples_may_lie_in_memory_anyhow():
     fixed = SAMPLES.copy()
     fixed.flags.writeable = False
     floats = (SAMPLES / 32768.0).astype(np.float32)
-    for samples in (shifted, spread[:, 0], fixed, SAMPLES[::-1].copy()[::-1], list(floats),
-                    np.frombuffer(b"x" + floats.tobytes(), np.float32, offset=1)):
+    for samples in (
+        shifted,
+        spread[:, 0],
+        fixed,
+        SAMPLES[::-1].copy()[::-1],
+        list(floats),
+        np.frombuffer(b"x" + floats.tobytes(), np.float32, offset=1),
+    ):
         assert same(MODEL.stream().push(samples), want)
 
 
@@ -156,10 +186,20 @@ def test_scores_made_by_hand():
         copied.values[0, 0] = 0
         assert made.values[0, 0] == 0.25
     row = [[1, 0]]
-    for wrong in (row, [1], [0], [0], 0, 1000), (row, [1], [0], [0], 1, 0), ([1, 0], [1], [0], [0], 1, 1), \
-                 (row, [1, 2], [0], [0], 1, 1), (row, [1], [0, 0], [0], 1, 1), (row, [1], [0], [[0]], 1, 1), \
-                 ([["x"]], [1], [0], [0], 1, 1), ([[1], [1, 0]], [1], [0], [0], 1, 1), (row, ["x"], [0], [0], 1, 1), \
-                 (row, [1], [0], [0], "x", 1), (row, [1], [0], [0], 1, 1 << 40), (row, [1], [0], [0], 1.5, 1):
+    for wrong in (
+        (row, [1], [0], [0], 0, 1000),
+        (row, [1], [0], [0], 1, 0),
+        ([1, 0], [1], [0], [0], 1, 1),
+        (row, [1, 2], [0], [0], 1, 1),
+        (row, [1], [0, 0], [0], 1, 1),
+        (row, [1], [0], [[0]], 1, 1),
+        ([["x"]], [1], [0], [0], 1, 1),
+        ([[1], [1, 0]], [1], [0], [0], 1, 1),
+        (row, ["x"], [0], [0], 1, 1),
+        (row, [1], [0], [0], "x", 1),
+        (row, [1], [0], [0], 1, 1 << 40),
+        (row, [1], [0], [0], 1.5, 1),
+    ):
         with pytest.raises(kwsrt.OptionError):
             kwsrt.Scores(*wrong)
 
@@ -198,6 +238,7 @@ def test_loudness_is_that_of_the_newest_frames():
 
 # --- adaptive thinning and the gate ---------------------------------------------------------------------------------
 
+
 @given(lengths=LENGTHS)
 @settings(max_examples=10, deadline=None)
 def test_auto_is_the_thinnest_level_that_is_clear(lengths):
@@ -210,14 +251,26 @@ def test_auto_is_the_thinnest_level_that_is_clear(lengths):
     assert auto.thin.tolist() == is_clear.tolist()
     assert same_bits(auto.values, np.where(is_clear[:, None], half, full))
     q = MODEL.frontend.quantized(SAMPLES)
-    assert same_bits(network.run(np.stack([q[i:i + 16] for i in range(len(auto))]), "auto"), auto.values)
+    assert same_bits(network.run(np.stack([q[i : i + 16] for i in range(len(auto))]), "auto"), auto.values)
 
 
 def test_auto_runs_the_levels_that_the_model_names():
     def model(clear):
-        return Model(file_format.parse(make_model(
-            7, frontend={"window": 400, "hop": 160, "n_fft": 512, "bins": 16}, frames=16, bins=16, width=16, hidden=24,
-            blocks=2, levels={"full": [0, 1], "half": [1], "quarter": [0]}, manifest={"clear": clear})))
+        return Model(
+            file_format.parse(
+                make_model(
+                    7,
+                    frontend={"window": 400, "hop": 160, "n_fft": 512, "bins": 16},
+                    frames=16,
+                    bins=16,
+                    width=16,
+                    hidden=24,
+                    blocks=2,
+                    levels={"full": [0, 1], "half": [1], "quarter": [0]},
+                    manifest={"clear": clear},
+                )
+            )
+        )
 
     def auto(clear):
         return model(clear).stream(thin="auto", stride=1).push(SAMPLES)
@@ -244,7 +297,7 @@ def test_gate_skips_windows_in_which_nothing_is_loud():
     plain, gated = MODEL.stream().push(noise), MODEL.stream(gate=-60).push(noise)
     assert same_bits(plain.loudness, gated.loudness)
     frames = MODEL.network.frames // 2
-    loud = np.array([gated.loudness[max(0, i - frames + 1):i + 1].max() >= -60 for i in range(len(gated))])
+    loud = np.array([gated.loudness[max(0, i - frames + 1) : i + 1].max() >= -60 for i in range(len(gated))])
     late = np.arange(len(gated)) >= frames  # before that the window holds frames older than any decision's news
     assert same_bits(gated.thin[late], np.where(loud, 0, -1).astype(np.int8)[late])
     silent = gated.thin < 0
@@ -253,8 +306,9 @@ def test_gate_skips_windows_in_which_nothing_is_loud():
     assert same_bits(gated.values[~silent], plain.values[~silent])
 
 
-@pytest.mark.parametrize(("model", "gate", "said"), [
-    (MODEL, "loud", "gate"), (MODEL, float("nan"), "gate"), (MODEL, True, "gate")])
+@pytest.mark.parametrize(
+    ("model", "gate", "said"), [(MODEL, "loud", "gate"), (MODEL, float("nan"), "gate"), (MODEL, True, "gate")]
+)
 def test_wrong_gates(model, gate, said):
     with pytest.raises(OptionError, match=said):
         model.stream(gate=gate)
@@ -273,9 +327,9 @@ def test_thin_may_change_between_pushes():
     for index, length in enumerate([4000, 3000, 1, 500, 0, 7000, 9000]):
         stream.thin = ("full", "half")[index % 2]
         assert stream.thin == ("full", "half")[index % 2]
-        scores = stream.push(SAMPLES[at:at + length])
+        scores = stream.push(SAMPLES[at : at + length])
         first = stream.decisions - len(scores)
-        want.append((full, half)[index % 2][first:first + len(scores)])
+        want.append((full, half)[index % 2][first : first + len(scores)])
         rows.append(scores)
         at += length
     assert stream.decisions > 100
@@ -313,9 +367,20 @@ def test_reset_while_samples_are_skipped():
     assert same_bits(stream.push(SAMPLES).values, windows(SKIPPING, SAMPLES, 1))
 
 
-@pytest.mark.parametrize("samples", [np.full(100, np.nan, np.float32), np.array([np.inf]), np.zeros((100, 2), np.int16),
-                                     np.zeros(100, np.int32), np.full(100, 32767.0, np.float32), None, "yes",
-                                     b"odd"], ids=str)
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.full(100, np.nan, np.float32),
+        np.array([np.inf]),
+        np.zeros((100, 2), np.int16),
+        np.zeros(100, np.int32),
+        np.full(100, 32767.0, np.float32),
+        None,
+        "yes",
+        b"odd",
+    ],
+    ids=str,
+)
 def test_unusable_samples_leave_the_stream_as_it_was(samples):
     stream = MODEL.stream()
     rows = [stream.push(SAMPLES[:5000])]
@@ -338,7 +403,7 @@ def test_many_streams_of_one_model():
     rows = [[] for _ in streams]
     for at in range(0, 16000, 1234):
         for index, stream in enumerate(streams):
-            rows[index].append(stream.push(sources[index][at:at + 1234]))
+            rows[index].append(stream.push(sources[index][at : at + 1234]))
     for index, source in enumerate(sources):
         want = windows(MODEL, source, 1 + index, ("full", "half")[index % 2])
         assert same_bits(np.concatenate(rows[index]), want)
@@ -355,8 +420,13 @@ def test_scores_are_the_callers():
 # --- detect --------------------------------------------------------------------------------------------------------
 
 # A random network hears something now and then if the threshold is the middle of its best scores.
-DETECT = {"model": MODEL, "threshold": float(np.median(windows(MODEL, SAMPLES)[:, :2].max(1))), "refractory": 0.1,
-          "patience": 1, "smoothing": 1}
+DETECT = {
+    "model": MODEL,
+    "threshold": float(np.median(windows(MODEL, SAMPLES)[:, :2].max(1))),
+    "refractory": 0.1,
+    "patience": 1,
+    "smoothing": 1,
+}
 
 
 @given(lengths=LENGTHS)
@@ -367,7 +437,7 @@ def test_detect_of_an_array_equals_detect_of_its_chunks(lengths):
     chunks, at = [], 0
     while at < len(SAMPLES):
         for length in lengths:
-            chunks.append(SAMPLES[at:at + length])
+            chunks.append(SAMPLES[at : at + length])
             at += length
     assert list(kwsrt.detect(iter(chunks), **DETECT)) == whole
     assert list(kwsrt.detect(chunks, **DETECT)) == whole  # a list of arrays is a list of chunks
@@ -378,6 +448,6 @@ def test_detect_of_more_than_one_piece():
     samples = recording(21, 4)
     whole = list(kwsrt.detect(samples, **DETECT))
     assert whole[-1].time > 20
-    assert list(kwsrt.detect((samples[i:i + 1000] for i in range(0, len(samples), 1000)), **DETECT)) == whole
+    assert list(kwsrt.detect((samples[i : i + 1000] for i in range(0, len(samples), 1000)), **DETECT)) == whole
     assert list(kwsrt.detect(samples / 32768.0, **DETECT)) == whole
     assert list(kwsrt.detect(np.stack([samples, samples], axis=1), **DETECT)) == whole

@@ -526,7 +526,7 @@ def test_digital_silence_leaves_the_word_alone():
     begins, ends = silent[:, 0], silent[:, -1]
     assert 70 < begins.sum() < 130
     assert 50 < ends.sum() < 110  # of lengths below one frame nothing is seen
-    assert not silent[:, 73 - sampling.OPEN:73 - sampling.EDGE].any()
+    assert not silent[:, 73 - sampling.OPEN : 73 - sampling.EDGE].any()
     assert silent[:, 73 - sampling.OPEN - 2].any()
     assert torch.equal((silent[:, 1:] != silent[:, :-1]).sum(1), begins.int() + ends)  # one piece each
     assert torch.equal(sampling.hushed(x, torch.zeros(32), 0.0, random), x)
@@ -767,8 +767,15 @@ def test_without_a_list_speakers_are_split(tmp_path):
     assert speakers["training"] <= {speaker_of(path) for _, path in more["training"]}
 
 
-@pytest.mark.parametrize("names", [["a.wav", "b.wav"], [f"me_nohash_{n}.wav" for n in range(3)],
-                                   [f"s{n}_nohash_0.wav" for n in range(4)], [f"{n}.wav" for n in range(9)]])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a.wav", "b.wav"],
+        [f"me_nohash_{n}.wav" for n in range(3)],
+        [f"s{n}_nohash_0.wav" for n in range(4)],
+        [f"{n}.wav" for n in range(9)],
+    ],
+)
 def test_a_split_leaves_each_word_something(tmp_path, names):
     """To train on and to validate on, of however few speakers; wherever the folder lies."""
     splits = [folders.scan(made_folder(tmp_path / folder, names)) for folder in ("a", "b")]
@@ -973,8 +980,10 @@ def test_kokoro_says_words_and_a_model_judges_them(tmp_path, monkeypatch, capsys
     """Speakers are mixes of voices; those that validate share none with the others; what is not heard is left out."""
     from tools.train import kokoro, voices
 
-    styles = {f"{kind}_{n}": np.full((510, 1, 256), number, np.float32)
-              for number, (kind, n) in enumerate((kind, n) for kind in ("af", "bm", "ef") for n in range(4))}
+    styles = {
+        f"{kind}_{n}": np.full((510, 1, 256), number, np.float32)
+        for number, (kind, n) in enumerate((kind, n) for kind in ("af", "bm", "ef") for n in range(4))
+    }
     np.savez(tmp_path / "voices.npz", **styles)
     monkeypatch.setitem(sys.modules, "kokoro_onnx", type("module", (), {"Kokoro": FakeKokoro}))
     kokoro.engine.cache_clear()
@@ -1023,7 +1032,7 @@ def test_long_recordings_stay_on_disk(tmp_path):
     assert not list((tmp_path / "cache").iterdir())
     for part in (True, False):
         halves = [data.split_noise(one, part) for one in kept]
-        arrays = [wave[:len(wave) * 4 // 5] if part else wave[len(wave) * 4 // 5:] for wave in whole]
+        arrays = [wave[: len(wave) * 4 // 5] if part else wave[len(wave) * 4 // 5 :] for wave in whole]
         for seed in range(20):
             cut, want = (data.random_cut(each, 20000, np.random.default_rng(seed)) for each in (halves, arrays))
             np.testing.assert_array_equal(cut, want)

@@ -1,5 +1,6 @@
 """Everyday trouble of the commands: full disks, closed streams, dead processes, hostile names; one line, never a
 traceback, and what was written stays valid."""
+
 import contextlib
 import dataclasses
 import errno
@@ -56,6 +57,7 @@ def python_m_kwsrt(redirection, *arguments):
 
 # --- standard streams ----------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("buffered", [True, False])
 @pytest.mark.parametrize("arguments", [["info"], ["info", "--json"], ["--help"], ["--version"], ["bench", "--help"]])
 def test_output_on_a_full_disk(said, monkeypatch, tiny_model_path, arguments, buffered):
@@ -78,8 +80,7 @@ def test_input_that_is_closed(said, monkeypatch, tiny_model_path):
 
 
 def test_streams_that_are_closed_when_the_program_starts(tiny_model_path, tmp_path):
-    assert python_m_kwsrt(">&-", "info", tiny_model_path) == (
-        2, b"", ["kwsrt: error: standard output: it is closed"])
+    assert python_m_kwsrt(">&-", "info", tiny_model_path) == (2, b"", ["kwsrt: error: standard output: it is closed"])
     # Without output, errors and input there is nothing to complain of, and no file takes their place.
     assert python_m_kwsrt("<&- 2>&-", "info", "none.kws") == (2, b"", [])
     code, out, err = python_m_kwsrt("<&- 2>&-", "info", tiny_model_path, "--json")
@@ -110,20 +111,35 @@ def test_a_locale_without_letters(tiny_model_path, tmp_path):
     (tmp_path / "\u3042.txt").write_bytes(b"")
     path = tmp_path / "\u3042.kws"
     path.write_bytes(make_model(name="\u3042\u3044"))
-    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0",
-                   "PYTHONPATH": str(Path(kwsrt.__file__).parent.parent)}
+    environment = {
+        "LC_ALL": "C",
+        "PYTHONUTF8": "0",
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONPATH": str(Path(kwsrt.__file__).parent.parent),
+    }
     for locale in (environment, {**environment, "PYTHONUTF8": "1"}):
-        done = subprocess.run([sys.executable, "-m", "kwsrt", "info", path], cwd=Path(__file__).parent,
-                              env=os.environ | locale, capture_output=True, timeout=120)
+        done = subprocess.run(
+            [sys.executable, "-m", "kwsrt", "info", path],
+            cwd=Path(__file__).parent,
+            env=os.environ | locale,
+            capture_output=True,
+            timeout=120,
+        )
         assert (done.returncode, done.stderr) == (0, b"")
         assert (b"\\u3042\\u3044" if locale is environment else "\u3042\u3044".encode()) in done.stdout
 
 
-@pytest.mark.parametrize(("error", "code", "line"), [
-    (MemoryError(), 2, "out of memory"), (OSError(errno.EMFILE, "Too many open files"), 2, "Too many open files"),
-    (OSError(errno.EFBIG, "File too large", "a\nb"), 2, r"a\nb: File too large"), (KeyboardInterrupt(), 130, None),
-    (OverflowError("too large to convert"), 2, "a number is too large: too large to convert"),
-    (AudioError(HOSTILE), 2, r"a\x1b]8;;http://x\x07\nkwsrt: error: \u202eb\udcff")])
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (MemoryError(), 2, "out of memory"),
+        (OSError(errno.EMFILE, "Too many open files"), 2, "Too many open files"),
+        (OSError(errno.EFBIG, "File too large", "a\nb"), 2, r"a\nb: File too large"),
+        (KeyboardInterrupt(), 130, None),
+        (OverflowError("too large to convert"), 2, "a number is too large: too large to convert"),
+        (AudioError(HOSTILE), 2, r"a\x1b]8;;http://x\x07\nkwsrt: error: \u202eb\udcff"),
+    ],
+)
 def test_errors_become_one_line_and_a_code(capsys, error, code, line):
     def work():
         raise error
@@ -142,14 +158,23 @@ def test_what_is_shown_is_one_printable_line(text):
         assert output.shown(text) == text
 
 
-@pytest.mark.parametrize(("arguments", "part"), [
-    (["bench", "--streams", "1000000000"], "--streams"), (["bench", "--streams", "0"], "--streams"),
-    (["record", "x.wav", "--seconds", "1e400"], "--seconds"), (["listen", "--seconds", "nan"], "--seconds"),
-    (["simulate", "x.wav", "--processes", "1000000"], "--processes"),
-    (["simulate", "x.wav", "--snr", "1e308"], "--snr"),
-    (["simulate", "x.wav", "--snr", "nan"], "--snr"), (["threshold", "x.wav", "--rate", "nan"], "--rate"),
-    (["threshold", "x.wav", "--rate", "inf"], "--rate"), (["simulate", "x.wav", "--gate", "nan"], "gate"),
-    (["detect", "x.wav", "--smoothing", "9" * 5000], "--smoothing"), (["detect", "x.wav", "--debounce", "inf"], "")])
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["bench", "--streams", "1000000000"], "--streams"),
+        (["bench", "--streams", "0"], "--streams"),
+        (["record", "x.wav", "--seconds", "1e400"], "--seconds"),
+        (["listen", "--seconds", "nan"], "--seconds"),
+        (["simulate", "x.wav", "--processes", "1000000"], "--processes"),
+        (["simulate", "x.wav", "--snr", "1e308"], "--snr"),
+        (["simulate", "x.wav", "--snr", "nan"], "--snr"),
+        (["threshold", "x.wav", "--rate", "nan"], "--rate"),
+        (["threshold", "x.wav", "--rate", "inf"], "--rate"),
+        (["simulate", "x.wav", "--gate", "nan"], "gate"),
+        (["detect", "x.wav", "--smoothing", "9" * 5000], "--smoothing"),
+        (["detect", "x.wav", "--debounce", "inf"], ""),
+    ],
+)
 def test_absurd_numbers(said, arguments, part):
     code, err = said(*arguments)
     assert (code, len(err)) == (2, 1)
@@ -166,6 +191,7 @@ def test_an_instruction_set_that_is_no_text(said, monkeypatch, tiny_model_path, 
 
 
 # --- processes -----------------------------------------------------------------------------------------------------
+
 
 def squared(number):
     if number == 3:
@@ -184,6 +210,7 @@ def test_a_process_that_dies_takes_one_job_with_it():
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def noise(tmp_path):
@@ -217,13 +244,29 @@ def test_what_threshold_found_is_printed_before_it_is_written(capsys, monkeypatc
 
     (tmp_path / "own.kws").write_bytes(make_model(seed=7))
     monkeypatch.setattr(os, "fsync", full)
-    assert main(["threshold", str(noise), "--rate", "100000", "--processes", "1", "--model", str(tmp_path / "own.kws"),
-                 "--out", str(tmp_path / "new.kws")]) == 2
+    assert (
+        main(
+            [
+                "threshold",
+                str(noise),
+                "--rate",
+                "100000",
+                "--processes",
+                "1",
+                "--model",
+                str(tmp_path / "own.kws"),
+                "--out",
+                str(tmp_path / "new.kws"),
+            ]
+        )
+        == 2
+    )
     assert "false alarms" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("out", "part"), [("none/x.kws", "no such folder"), ("noise.wav", "another kind of file"),
-                                           (".", "it is a folder")])
+@pytest.mark.parametrize(
+    ("out", "part"), [("none/x.kws", "no such folder"), ("noise.wav", "another kind of file"), (".", "it is a folder")]
+)
 def test_what_threshold_will_write_is_checked_before_the_work(said, monkeypatch, tmp_path, noise, out, part):
     monkeypatch.setattr("kwsrt.simulation.takes", None)
     code, err = said("threshold", noise, "--out", tmp_path / out)
@@ -234,14 +277,15 @@ def test_what_threshold_will_write_is_checked_before_the_work(said, monkeypatch,
 
 # --- record --------------------------------------------------------------------------------------------------------
 
+
 def test_a_recording_is_valid_at_any_moment(tmp_path):
     samples = np.random.default_rng(0).integers(-9, 9, 3 * RATE).astype(np.int16)
     with record.WavFile(tmp_path / "a.wav", RATE) as out:
         for start in range(0, len(samples), 1000):
-            out.write(samples[start:start + 1000])
+            out.write(samples[start : start + 1000])
             rate, there = wavfile.read(tmp_path / "a.wav")
             assert (rate, len(there) > start - RATE) == (RATE, True)
-            assert np.array_equal(there, samples[:len(there)])
+            assert np.array_equal(there, samples[: len(there)])
     assert np.array_equal(wavfile.read(tmp_path / "a.wav")[1], samples)
     with pytest.raises(AudioError, match="File exists"):
         record.WavFile(tmp_path / "a.wav", RATE)
@@ -253,7 +297,7 @@ def test_a_recording_beyond_the_largest_wav_file_is_rf64(tmp_path, monkeypatch):
     for count in (2000, 4000):
         with record.WavFile(tmp_path / f"{count}.wav", RATE) as out:
             for start in range(0, count, 500):
-                out.write(samples[start:start + 500])
+                out.write(samples[start : start + 500])
         data = (tmp_path / f"{count}.wav").read_bytes()
         assert data[:4] == (b"RF64" if count == 4000 else b"RIFF")
         read, rate = kwsrt.audio.read(tmp_path / f"{count}.wav")
@@ -326,9 +370,19 @@ def test_commands_do_not_pile_up(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("label", "name"), [
-    ("on/off", "on_off"), ("../../etc/passwd", "______etc_passwd"), ("..", "__"), ("a b\n", "a_b_"), ("\udcff\0", "__"),
-    ("\u3042", "\u3042"), ("\u3042" * 100, "\u3042" * 50), ("stop-it_2", "stop-it_2")])
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("on/off", "on_off"),
+        ("../../etc/passwd", "______etc_passwd"),
+        ("..", "__"),
+        ("a b\n", "a_b_"),
+        ("\udcff\0", "__"),
+        ("\u3042", "\u3042"),
+        ("\u3042" * 100, "\u3042" * 50),
+        ("stop-it_2", "stop-it_2"),
+    ],
+)
 def test_labels_become_safe_file_names(tmp_path, label, name):
     keeper = listen.Keeper(tmp_path / "kept")
     event = dataclasses.replace(HEARD, label=label)
@@ -354,14 +408,18 @@ def test_keeping_a_detection_on_a_full_disk_is_reported(tmp_path, monkeypatch, c
 
 # --- names ---------------------------------------------------------------------------------------------------------
 
+
 def test_markup_in_labels_is_text(monkeypatch, tmp_path):
     rich = pytest.importorskip("rich.console", reason="rich is not installed")
     from kwsrt.cli.view import View
 
     labels = ("[/]", "[link=http://x]y[/link]", "[bold", "_silence_")
     model = types.SimpleNamespace(labels=labels, name="[red]m[/]", sample_rate=RATE)
-    listener = types.SimpleNamespace(model=model, stream=types.SimpleNamespace(thin="full"), microphone=types.
-                                     SimpleNamespace(overflows=0, name=f"[/]{HOSTILE}", native_rate=RATE))
+    listener = types.SimpleNamespace(
+        model=model,
+        stream=types.SimpleNamespace(thin="full"),
+        microphone=types.SimpleNamespace(overflows=0, name=f"[/]{HOSTILE}", native_rate=RATE),
+    )
     view = View(listener)
     scores = type("Scores", (), {"loudness": np.zeros(1), "values": np.full((1, 4), 0.25), "__len__": lambda _: 1})()
     view.update(Step(np.zeros(480), scores, [dataclasses.replace(HEARD, label=label) for label in (*labels, HOSTILE)]))
@@ -376,14 +434,22 @@ def test_markup_in_labels_is_text(monkeypatch, tmp_path):
 def test_hostile_names_are_escaped_wherever_they_are_shown(capsys, monkeypatch, tiny_model_path, tmp_path):
     name = os.fsdecode(tmp_path / os.fsdecode(b"a\x1b[31m\n\xff.wav"))
     wavfile.write(os.fsencode(name), RATE, np.zeros(RATE, np.int16))
-    monkeypatch.setattr(kwsrt, "devices", lambda: [
-        {"index": 0, "name": HOSTILE, "channels": 1, "sample_rate": RATE, "default": True}])
+    monkeypatch.setattr(
+        kwsrt, "devices", lambda: [{"index": 0, "name": HOSTILE, "channels": 1, "sample_rate": RATE, "default": True}]
+    )
     model = ("--model", str(tiny_model_path))
-    (tmp_path / "model.kws").write_bytes(
-        make_model(training={"note\x1b": ["x\r\ny\x9b", {"k": "\x07"}]}))
-    for command in (["detect", name, name, *model], ["detect", name + "x", *model], ["simulate", name + "x", *model],
-                    ["devices"], ["info", str(tmp_path / "model.kws")], ["info", HOSTILE], ["eval", name, *model],
-                    ["detect", name, "--thin", HOSTILE], ["detect", name, f"--{HOSTILE}"]):
+    (tmp_path / "model.kws").write_bytes(make_model(training={"note\x1b": ["x\r\ny\x9b", {"k": "\x07"}]}))
+    for command in (
+        ["detect", name, name, *model],
+        ["detect", name + "x", *model],
+        ["simulate", name + "x", *model],
+        ["devices"],
+        ["info", str(tmp_path / "model.kws")],
+        ["info", HOSTILE],
+        ["eval", name, *model],
+        ["detect", name, "--thin", HOSTILE],
+        ["detect", name, f"--{HOSTILE}"],
+    ):
         with contextlib.suppress(SystemExit):
             main(command)
         done = capsys.readouterr()

@@ -10,6 +10,7 @@ What nobody can measure comes from the model's own training (the table [about] o
 left out where neither knows it: purpose, weaknesses, model_licence, attribution; and of the measurement, clips and
 negatives (what they are), commands (a list, those that made them) and remarks.
 """
+
 import argparse
 import sys
 import tomllib
@@ -47,9 +48,16 @@ def read_about(path: Path) -> dict[str, Any]:
 
 def told(said: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the values that a card has a place for."""
-    return {key: value for key, value in said.items() if key in ABOUT and (
-        isinstance(value, list) and all(isinstance(line, str) for line in value) if key == "commands"
-        else isinstance(value, str))}
+    return {
+        key: value
+        for key, value in said.items()
+        if key in ABOUT
+        and (
+            isinstance(value, list) and all(isinstance(line, str) for line in value)
+            if key == "commands"
+            else isinstance(value, str)
+        )
+    }
 
 
 def false_alarms(model: kwsrt.Model, recordings: Iterable[Path], thin: str) -> tuple[int, float]:
@@ -64,8 +72,14 @@ def false_alarms(model: kwsrt.Model, recordings: Iterable[Path], thin: str) -> t
 
 def confusions(result: dict[str, Any], most: int = 4) -> str:
     """The most frequent confusions between keywords, as text."""
-    pairs = Counter({(said, heard): n for said, row in result["confusion"].items() for heard, n in row.items()
-                     if said != heard and not said.startswith("_") and not heard.startswith("_")})
+    pairs = Counter(
+        {
+            (said, heard): n
+            for said, row in result["confusion"].items()
+            for heard, n in row.items()
+            if said != heard and not said.startswith("_") and not heard.startswith("_")
+        }
+    )
     return ", ".join(f"{said} heard as {heard} ({n})" for (said, heard), n in pairs.most_common(most))
 
 
@@ -78,9 +92,12 @@ def _recipe(training: Mapping[str, Any], planes: int) -> str:
     """What is known of how a model was trained."""
     recipe = training.get("recipe")
     recipe = recipe if isinstance(recipe, Mapping) else {}
-    known = {"stages: ": ", ".join(training.get("history") or []),
-             "logits distilled from ": ", ".join(recipe.get("teachers") or []),
-             "seed ": training.get("seed"), "torch ": training.get("torch")}
+    known = {
+        "stages: ": ", ".join(training.get("history") or []),
+        "logits distilled from ": ", ".join(recipe.get("teachers") or []),
+        "seed ": training.get("seed"),
+        "torch ": training.get("torch"),
+    }
     parts = [f"{what}{value}" for what, value in known.items() if value not in ("", None)]
     return "; ".join([*parts, f"{planes} activation planes"]) if parts else ""
 
@@ -89,14 +106,21 @@ def _origin(model: kwsrt.Model, path: Path, about: Mapping[str, Any]) -> str:
     """The table of what the model is and where it comes from."""
     manifest, training = model.manifest, _training(model)
     licence = about.get("model_licence") or manifest.get("licence") or ""
-    levels = (f"{level}: blocks {', '.join(map(str, blocks))}"
-              for level, blocks in manifest["network"]["levels"].items())
-    rows = {"file": f"`{path.name}`, {model.size:,} bytes, SHA-256 `{model.checksum}`",
-            "labels": ", ".join(model.labels), "thinning levels": ", ".join(levels),
-            "front end": ", ".join(f"{key} {value}" for key, value in model.frontend.options.items()),
-            "training data": training.get("dataset"), "data licence": training.get("licence"), "model licence": licence,
-            "attribution": about.get("attribution"), "recipe": _recipe(training, manifest["network"]["planes"]),
-            "date": training.get("date")}
+    levels = (
+        f"{level}: blocks {', '.join(map(str, blocks))}" for level, blocks in manifest["network"]["levels"].items()
+    )
+    rows = {
+        "file": f"`{path.name}`, {model.size:,} bytes, SHA-256 `{model.checksum}`",
+        "labels": ", ".join(model.labels),
+        "thinning levels": ", ".join(levels),
+        "front end": ", ".join(f"{key} {value}" for key, value in model.frontend.options.items()),
+        "training data": training.get("dataset"),
+        "data licence": training.get("licence"),
+        "model licence": licence,
+        "attribution": about.get("attribution"),
+        "recipe": _recipe(training, manifest["network"]["planes"]),
+        "date": training.get("date"),
+    }
     return _table([["", ""], *([what, shown(value)] for what, value in rows.items() if value)])
 
 
@@ -105,20 +129,35 @@ def _training(model: kwsrt.Model) -> Mapping[str, Any]:
     return training if isinstance(training, Mapping) else {}
 
 
-def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: list[Path],
-         about: Mapping[str, Any] | None = None) -> str:
+def card(
+    path: Path,
+    clips: Path,
+    listed: Path | None,
+    report: str,
+    negatives: list[Path],
+    about: Mapping[str, Any] | None = None,
+) -> str:
     """The card's text; `about` as read_about gives it, before what the model knows of itself."""
     model = kwsrt.load(path)
     about = told({**_training(model), **(about or {})})
     found = find_clips(clips, listed, model.labels)
-    results = {thin: summary([hear(model, clip, label, thin) for clip, label in found], model.labels)
-               for thin in (*model.thin_levels, "auto")}
+    results = {
+        thin: summary([hear(model, clip, label, thin) for clip, label in found], model.labels)
+        for thin in (*model.thin_levels, "auto")
+    }
     top = model.thin_levels[0]
     first = results[top]
     accuracy = [["level", "accuracy", "95 % interval", "calibration error", *first["per_class"]]]
-    accuracy += [[thin, f"**{r['accuracy']:.2%}**", "{:.2%} to {:.2%}".format(*r["interval"]),
-                  f"{r['calibration_error']:.2%}", *(f"{v:.1%}" for v in r["per_class"].values())]
-                 for thin, r in results.items()]
+    accuracy += [
+        [
+            thin,
+            f"**{r['accuracy']:.2%}**",
+            "{:.2%} to {:.2%}".format(*r["interval"]),
+            f"{r['calibration_error']:.2%}",
+            *(f"{v:.1%}" for v in r["per_class"].values()),
+        ]
+        for thin, r in results.items()
+    ]
     picture = path.with_suffix(".png")
     draw_confusion(first, f"{model.name}, {top}: {first['accuracy']:.1%} of {first['clips']} clips", picture)
     heard = list(next(iter(first["confusion"].values())))
@@ -128,11 +167,15 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
     commands = "".join(f"    {command}\n" for command in (*about.get("commands", []), evaluated))
     of = f" of {about['clips']}" if about.get("clips") else ""
     parts = [
-        f"# {shown(model.name)}", about.get("purpose", "").strip(), _origin(model, path, about),
+        f"# {shown(model.name)}",
+        about.get("purpose", "").strip(),
+        _origin(model, path, about),
         f"## Accuracy\nMeasured on the packed file, on {first['clips']:,} clips{of}:\n\n{commands}\n"
         f"The interval is the bootstrap's over speakers. {about.get('remarks', '')}".rstrip(),
-        _table(accuracy), f"Confusion, {top}:\n\n" + _table(confusion),
-        f"![The same as a picture, shares of each row]({picture.name})"]
+        _table(accuracy),
+        f"Confusion, {top}:\n\n" + _table(confusion),
+        f"![The same as a picture, shares of each row]({picture.name})",
+    ]
     if negatives:
         rows = [["level", "detections", "hours", "an hour"]]
         named = " ".join(f"{path.parent.name}/{path.name}" for path in negatives)
@@ -140,9 +183,11 @@ def card(path: Path, clips: Path, listed: Path | None, report: str, negatives: l
             events, hours = false_alarms(model, negatives, thin)
             rows.append([thin, str(events), f"{hours:.2f}", f"{events / hours:.1f}"])
         what = f" and which {about['negatives']}" if about.get("negatives") else ""
-        parts.append(f"## False accepts\nDetections with the model's own threshold ({_threshold(model)}) in recordings "
-                     f"in which no keyword is said{what}:\n\n"
-                     f"    kwsrt detect --model {path.name} --thin LEVEL {shown(named)}\n\n{_table(rows)}")
+        parts.append(
+            f"## False accepts\nDetections with the model's own threshold ({_threshold(model)}) in recordings "
+            f"in which no keyword is said{what}:\n\n"
+            f"    kwsrt detect --model {path.name} --thin LEVEL {shown(named)}\n\n{_table(rows)}"
+        )
     pairs = confusions(first)
     weaknesses = [f"- Most frequent confusions of keywords, {top}: {pairs}."] if pairs else []
     weaknesses += [about["weaknesses"].strip()] if about.get("weaknesses") else []

@@ -8,6 +8,7 @@ points of accuracy on the clips is kept. What a level costs follows from timing 
 that all share, and one that grows with its blocks. Prints what `kwsrt eval` and `kwsrt bench --levels` would: each
 level and the cascade, accuracy and mean microseconds a decision.
 """
+
 import argparse
 import itertools
 import sys
@@ -39,8 +40,9 @@ class Cascade:
     cost: float
 
 
-def cascades(clips: dict[str, Array], right: dict[str, Array], heard: dict[str, Array], shared: float,
-             blocks: dict[str, float]) -> Iterator[Cascade]:
+def cascades(
+    clips: dict[str, Array], right: dict[str, Array], heard: dict[str, Array], shared: float, blocks: dict[str, float]
+) -> Iterator[Cascade]:
     """Every cascade of the levels, whose names are in the order of depth, the deepest first.
 
     clips, heard : level -> how clear its scores are, of the clips and of a recording's decisions. right : level ->
@@ -100,8 +102,9 @@ def run(arguments: argparse.Namespace) -> int:
     model = kwsrt.load(arguments.model)
     samples = np.concatenate([audio.prepare(*audio.read(path), model.sample_rate) for path in arguments.audio])
     known = {level: predictions(model, arguments.clips, arguments.list, level) for level in model.thin_levels}
-    heard = {level: clearness(model.stream(thin=level).push(samples).values, model.labels)
-             for level in model.thin_levels}
+    heard = {
+        level: clearness(model.stream(thin=level).push(samples).values, model.labels) for level in model.thin_levels
+    }
     shared, blocks = costs(model, samples)
     best, right = ({level: pair[part] for level, pair in known.items()} for part in (0, 1))
     least = right[model.thin_levels[0]].mean() - arguments.loss / 100

@@ -3,6 +3,7 @@
 Needs torch. A checkpoint is what tools/train/checkpoints.py writes. Copies of one come in many forms that are the same
 network: saved from inside DataParallel or torch.compile, in half precision, with NumPy's numbers or paths beside it.
 """
+
 import io
 import math
 import re
@@ -45,8 +46,9 @@ def read_checkpoint(path: Path, device: Any = "cpu") -> dict[str, Any]:
     try:
         import torch
     except ImportError:
-        raise ConversionError("a .pt checkpoint needs torch: pip install kwsrt[train]; "
-                              "an .onnx model does not") from None
+        raise ConversionError(
+            "a .pt checkpoint needs torch: pip install kwsrt[train]; an .onnx model does not"
+        ) from None
     data = file_format.read_bytes(path, LARGEST_FILE, "checkpoint")
     if data.startswith(b"PK") and not zipfile.is_zipfile(io.BytesIO(data)):
         raise ConversionError(f"{path}: the checkpoint is cut short or damaged: copy it again")
@@ -68,8 +70,9 @@ def _reason(error: Exception) -> str:
     said = str(error)
     code = re.search(r"GLOBAL (\S+)", said)
     if code is not None:
-        return (f"it holds {code[1]}, which only running code could restore: save plain values and the weights' "
-                "state_dict")
+        return (
+            f"it holds {code[1]}, which only running code could restore: save plain values and the weights' state_dict"
+        )
     first = re.sub(r"\x1b\[[0-9;]*m", "", said).strip().splitlines()
     return f"it is no checkpoint, or damaged ({first[0][:100] if first else type(error).__name__})"
 
@@ -93,8 +96,11 @@ def _unwrapped(state: object) -> dict[str, Any]:
 
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         raise ConversionError("the checkpoint has no weights by name under 'state'")
-    named = [(".".join(part for part in name.split(".") if part not in WRAPPERS), value)
-             for name, value in state.items() if name not in COUNTERS]
+    named = [
+        (".".join(part for part in name.split(".") if part not in WRAPPERS), value)
+        for name, value in state.items()
+        if name not in COUNTERS
+    ]
     twice = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
     if twice:
         raise ConversionError(f"the checkpoint holds {twice[0]!r} twice, under other prefixes")
@@ -107,6 +113,7 @@ def _unwrapped(state: object) -> dict[str, Any]:
 
 
 # --- values beside the weights ---------------------------------------------------------------------------------------
+
 
 def described(said: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """What a checkpoint says, in values that a manifest can hold; and a line for each that had to be left out."""
@@ -169,10 +176,16 @@ def _stand_ins() -> list[tuple[Callable[..., Any], str]]:
         _DType: ("numpy.dtype",),
         _Array: ("numpy.ndarray",),
         _reconstruct: ("numpy._core.multiarray._reconstruct", "numpy.core.multiarray._reconstruct"),
-        _posix_path: tuple(f"{module}.{name}" for module in ("pathlib", "pathlib._local")
-                           for name in ("Path", "PosixPath", "PurePosixPath")),
-        _windows_path: tuple(f"{module}.{name}" for module in ("pathlib", "pathlib._local")
-                             for name in ("WindowsPath", "PureWindowsPath")),
+        _posix_path: tuple(
+            f"{module}.{name}"
+            for module in ("pathlib", "pathlib._local")
+            for name in ("Path", "PosixPath", "PurePosixPath")
+        ),
+        _windows_path: tuple(
+            f"{module}.{name}"
+            for module in ("pathlib", "pathlib._local")
+            for name in ("WindowsPath", "PureWindowsPath")
+        ),
     }
     return [(stand_in, name) for stand_in, names in named.items() for name in names]
 

@@ -10,6 +10,7 @@ The conversion proves that the weights are 1-bit, folds norms and scales, packs,
 packed file on real audio: layer by layer, each packed layer fed with what the source fed its own, and end to end. It
 fails, naming the layer, where a difference is more than the rounding of the stored float16 numbers explains.
 """
+
 import argparse
 import contextlib
 import hashlib
@@ -41,7 +42,7 @@ from tools.folding import build_network, fold
 Array = NDArray[Any]
 RECORDINGS = Path(__file__).resolve().parent.parent / "tests" / "recordings"
 # a, b and slope are stored with 11 significant bits each; sums of three such roundings stay below this share.
-ROUNDING = 3 * 2.0 ** -11
+ROUNDING = 3 * 2.0**-11
 # What an ONNX graph's manifest says of detection, which the packed file says too.
 DETECTION = ("threshold", "smoothing", "patience", "clear")
 TOP_LEVEL_LAYERS = ("conv1", "conv2", "fc1")
@@ -50,8 +51,10 @@ PARTS = ("memory", "expand", "project")
 
 # --- inputs to replay ------------------------------------------------------------------------------------------------
 
-def replay_windows(paths: list[Path], frontend: FrontEnd, frames: int, most: int,
-                   left_out: list[str] | None = None) -> tuple[Array, Array]:
+
+def replay_windows(
+    paths: list[Path], frontend: FrontEnd, frames: int, most: int, left_out: list[str] | None = None
+) -> tuple[Array, Array]:
     """Windows spread evenly over the recordings: float32 features and int8 q, (windows, frames, width) each.
 
     Where there is a list `left_out`, what is wrong with a recording that cannot be used is put there, and the others
@@ -88,10 +91,11 @@ def _windows(file: Path, frontend: FrontEnd, frames: int) -> Iterator[Array]:
         held = np.concatenate([held, online.accept(piece)])
         while len(held) >= frames:
             yield held[:frames]
-            held = held[max(1, frames // 4):]
+            held = held[max(1, frames // 4) :]
 
 
 # --- replay, layer by layer ------------------------------------------------------------------------------------------
+
 
 def source_activations(network: Any, q: Array, level: str, indices: list[int]) -> tuple[dict[str, Array], Array]:
     """What every quantiser of the training network is given for int8 features q, by layer name, and the logits."""
@@ -99,11 +103,13 @@ def source_activations(network: Any, q: Array, level: str, indices: list[int]) -
 
     seen: dict[str, Array] = {}
     layers = {"conv2": network.conv2, "fc1": network.fc1, "classifier": network.classifier} | {
-        f"blocks.{i}.{part}": getattr(network.blocks[i], part) for i in indices for part in PARTS}
+        f"blocks.{i}.{part}": getattr(network.blocks[i], part) for i in indices for part in PARTS
+    }
 
     def catcher(name: str) -> Any:
         def catch(_module: Any, inputs: tuple[Any, ...]) -> None:
             seen[name] = inputs[0].detach().numpy().copy()
+
         return catch
 
     hooks = [layer.act.register_forward_pre_hook(catcher(name)) for name, layer in layers.items()]
@@ -142,14 +148,15 @@ def _allowed(y: Array, a: Array, inputs_near_a_step: int, largest_sum: float) ->
 
 def _near_a_step(x: Array, threshold: Array, scale: float, planes: int) -> int:
     """How many activations lie so near a step that the float16 rounding of the threshold can move them across."""
-    margin = np.abs(threshold) * 2.0 ** -10 + 1e-5
+    margin = np.abs(threshold) * 2.0**-10 + 1e-5
     distance = x - threshold
     steps = (0.0,) if planes == 1 else (-scale, 0.0, scale)
     return int(sum((np.abs(distance - step) <= margin).sum() for step in steps))
 
 
-def compare_layers(source: Any, packed: Network, tensors: Mapping[str, Array], config: Mapping[str, Any],
-                   q: Array, most: int) -> dict[str, float]:
+def compare_layers(
+    source: Any, packed: Network, tensors: Mapping[str, Array], config: Mapping[str, Any], q: Array, most: int
+) -> dict[str, float]:
     """Largest difference of every layer's output, each packed layer fed with the source's own input.
 
     Raises
@@ -164,8 +171,10 @@ def compare_layers(source: Any, packed: Network, tensors: Mapping[str, Array], c
         differences[name] = max(differences.get(name, 0.0), float(error.max()))
         excess = error - _allowed(want, a, near, inputs * (3 if planes == 2 else 1))
         if excess.max() > 0:
-            raise ConversionError(f"{name}: the packed layer differs by {error.max():.3g} from the checkpoint's, "
-                                  "more than rounding explains")
+            raise ConversionError(
+                f"{name}: the packed layer differs by {error.max():.3g} from the checkpoint's, "
+                "more than rounding explains"
+            )
 
     for level, indices in config["levels"].items():
         for window in q[:most]:
@@ -195,20 +204,33 @@ def compare_layers(source: Any, packed: Network, tensors: Mapping[str, Array], c
 
 # --- report ----------------------------------------------------------------------------------------------------------
 
+
 def weight_counts(network: Mapping[str, Any], classes: int) -> dict[str, int]:
     """Weights of every layer, without norms, thresholds and slopes."""
     width, hidden = network["width"], network["hidden"]
     steps = network["steps"] if network.get("causal") else network["frames"] // 4
-    counts = {"conv1": 25 * network["conv1"], "conv2": 25 * network["conv1"] * network["conv2"],
-              "fc1": network["bins"] // 4 * network["conv2"] * width}
+    counts = {
+        "conv1": 25 * network["conv1"],
+        "conv2": 25 * network["conv1"] * network["conv2"],
+        "fc1": network["bins"] // 4 * network["conv2"] * width,
+    }
     for i in range(network["blocks"]):
-        counts |= {f"blocks.{i}.memory": width * network["taps"], f"blocks.{i}.expand": width * hidden,
-                   f"blocks.{i}.project": width * hidden}
+        counts |= {
+            f"blocks.{i}.memory": width * network["taps"],
+            f"blocks.{i}.expand": width * hidden,
+            f"blocks.{i}.project": width * hidden,
+        }
     return counts | {"classifier": steps * width * classes}
 
 
-def report(data: bytes, differences: Mapping[str, float], scores: Mapping[str, float], agreement: Mapping[str, float],
-           windows: int, notes: list[str]) -> str:
+def report(
+    data: bytes,
+    differences: Mapping[str, float],
+    scores: Mapping[str, float],
+    agreement: Mapping[str, float],
+    windows: int,
+    notes: list[str],
+) -> str:
     """The conversion report as text."""
     file = file_format.parse(data)
     network = file.manifest["network"]
@@ -220,15 +242,20 @@ def report(data: bytes, differences: Mapping[str, float], scores: Mapping[str, f
         lines.append(f"{name:<20}{count:>9,}{bits:>6}{shown:>12}")
     lines += [f"{size:>9,} bytes: {what}" for what, size in file_format.sections(data).items()]
     total = sum(counts.values())
-    lines.append(f"{len(data):>9,} bytes: the file, {4 * total / len(data):.1f} times smaller than the {4 * total:,} "
-                 f"of {total:,} weights in float32")
+    lines.append(
+        f"{len(data):>9,} bytes: the file, {4 * total / len(data):.1f} times smaller than the {4 * total:,} "
+        f"of {total:,} weights in float32"
+    )
     for level, largest in scores.items():
-        lines.append(f"scores, {level}: largest difference {largest:.2e}, same label in "
-                     f"{agreement[level]:.1%} of {windows} windows")
+        lines.append(
+            f"scores, {level}: largest difference {largest:.2e}, same label in "
+            f"{agreement[level]:.1%} of {windows} windows"
+        )
     return "\n".join(lines + notes)
 
 
 # --- the conversion --------------------------------------------------------------------------------------------------
+
 
 def _manifest(said: Mapping[str, Any], training: Mapping[str, Any], options: argparse.Namespace) -> dict[str, Any]:
     """The packed file's manifest, checked: labels, frontend and network are those of the source, and so is what it says
@@ -242,11 +269,20 @@ def _manifest(said: Mapping[str, Any], training: Mapping[str, Any], options: arg
     detection |= {key: value for key in DETECTION if (value := getattr(options, key, None)) is not None}
     licence = training.get("model_licence") or said.get("licence")
     source: Path = options.source
-    return manifests.check({
-        "name": options.name, **{key: said.get(key) for key in ("labels", "frontend", "network")}, **detection,
-        **({"licence": licence} if licence else {}), "training": training,
-        "provenance": {"source": source.name, "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
-                       "converted": date.today().isoformat()}})
+    return manifests.check(
+        {
+            "name": options.name,
+            **{key: said.get(key) for key in ("labels", "frontend", "network")},
+            **detection,
+            **({"licence": licence} if licence else {}),
+            "training": training,
+            "provenance": {
+                "source": source.name,
+                "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+                "converted": date.today().isoformat(),
+            },
+        }
+    )
 
 
 def _with_scores(manifest: dict[str, Any], tensors: dict[str, Array], frontend: FrontEnd) -> dict[str, Array]:
@@ -300,8 +336,9 @@ def convert_onnx(path: Path, options: argparse.Namespace) -> tuple[bytes, str]:
     manifest = _manifest(said, training if isinstance(training, dict) else {}, options)
     tensors, notes = onnx_reader.restore(model, manifest, rebinarize=options.rebinarize)
     frontend = FrontEnd(**manifest["frontend"])
-    features, q = replay_windows(options.audio, frontend, manifest["network"]["frames"], options.windows,
-                                 options.left_out)
+    features, q = replay_windows(
+        options.audio, frontend, manifest["network"]["frames"], options.windows, options.left_out
+    )
     data = file_format.write(manifest, _with_scores(manifest, tensors, frontend))
     packed = Network(manifest["network"], len(manifest["labels"]), file_format.parse(data).tensors)
     wanted = onnx_reader.scores(model, features, manifest)
@@ -311,15 +348,18 @@ def convert_onnx(path: Path, options: argparse.Namespace) -> tuple[bytes, str]:
         scores[level] = float(np.abs(got - want).max())
         agreement[level] = float((got.argmax(1) == want.argmax(1)).mean())
         if scores[level] > 1e-4 and not notes:
-            raise ConversionError(f"level {level}: the packed file's scores differ by {scores[level]:.2g} from the "
-                                  "graph's: the graph computes something else than its initializers say")
+            raise ConversionError(
+                f"level {level}: the packed file's scores differ by {scores[level]:.2g} from the "
+                "graph's: the graph computes something else than its initializers say"
+            )
     return data, report(data, {}, scores, agreement, len(q), [*changed, *notes])
 
 
 def export_onnx(file: file_format.ModelFile, out: Path) -> None:
     """Write the network of a packed file as ONNX."""
-    files.write(out, _onnx_graph().export(file.manifest, file.tensors).SerializeToString(),
-                replaces=_onnx_graph().BEGINNING)
+    files.write(
+        out, _onnx_graph().export(file.manifest, file.tensors).SerializeToString(), replaces=_onnx_graph().BEGINNING
+    )
 
 
 def _onnx_graph() -> Any:
@@ -332,21 +372,31 @@ def _onnx_graph() -> Any:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(prog="convert.py", description=__doc__,
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    made = argparse.ArgumentParser(
+        prog="convert.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     made.add_argument("source", type=Path, help="CHECKPOINT.pt, MODEL.onnx, or MODEL.kws for --onnx alone")
     made.add_argument("out", type=Path, nargs="?", help="the packed file to write, OUT.kws")
     made.add_argument("--onnx", type=Path, metavar="OUT.onnx", help="write the packed network as ONNX too")
     made.add_argument("--name", help="name of the model (default: the output's file name)")
-    made.add_argument("--threshold", type=float,
-                      help="detection threshold that the file declares (default: the ONNX model's, or 0.8)")
+    made.add_argument(
+        "--threshold", type=float, help="detection threshold that the file declares (default: the ONNX model's, or 0.8)"
+    )
     made.add_argument("--smoothing", type=int, help="and the decisions that its scores are averaged over")
     made.add_argument("--patience", type=int, help="and the decisions in a row that a detection takes")
-    made.add_argument("--audio", type=Path, nargs="+", default=[RECORDINGS],
-                      help="recordings, or folders of them, to replay (default: tests/recordings)")
+    made.add_argument(
+        "--audio",
+        type=Path,
+        nargs="+",
+        default=[RECORDINGS],
+        help="recordings, or folders of them, to replay (default: tests/recordings)",
+    )
     made.add_argument("--windows", type=int, default=64, help="windows of that audio to replay (%(default)s)")
-    made.add_argument("--rebinarize", action="store_true",
-                      help="convert weights that are not 1-bit all the same, and say what changed")
+    made.add_argument(
+        "--rebinarize",
+        action="store_true",
+        help="convert weights that are not 1-bit all the same, and say what changed",
+    )
     made.add_argument("--json", action="store_true", help="print the report as a JSON string")
     return made
 

@@ -3,6 +3,7 @@
 Needs torch, for the checkpoint only. The numbers are those of kwsrt.format: every layer is an exact integer sum n of
 quantised activations and +1/-1 (or int8) weights, then a*n + b and PReLU.
 """
+
 from typing import Any
 
 import numpy as np
@@ -29,12 +30,14 @@ def build_network(checkpoint: dict[str, Any]) -> Any:
     given, wanted = checkpoint["state"], network.state_dict()
     for what, names in (("has no", wanted.keys() - given.keys()), ("has a strange", given.keys() - wanted.keys())):
         if names:
-            raise ConversionError(f"the checkpoint {what} {min(names)!r} (of {len(names)} such weights): it does not "
-                                  "fit its network")
+            raise ConversionError(
+                f"the checkpoint {what} {min(names)!r} (of {len(names)} such weights): it does not fit its network"
+            )
     for name, weights in wanted.items():
         if given[name].shape != weights.shape:
-            raise ConversionError(f"{name}: weights of shape {tuple(given[name].shape)}, the network has "
-                                  f"{tuple(weights.shape)}")
+            raise ConversionError(
+                f"{name}: weights of shape {tuple(given[name].shape)}, the network has {tuple(weights.shape)}"
+            )
         if not given[name].float().isfinite().all():
             raise ConversionError(f"{name}: weights that are NaN or infinite")
     network.load_state_dict(given)
@@ -59,16 +62,19 @@ def split_signs(weight: Array, name: str, *, rebinarize: bool, notes: list[str])
         worst = int(np.argmax(magnitude.std(axis=1)))
         if not rebinarize:
             values = len(np.unique(flat[worst].astype(np.float32)))
-            raise ConversionError(f"{name}: not 1-bit: {int(bad.sum())} of {len(flat)} output channels hold more than "
-                                  f"two values (channel {worst}: {values}); --rebinarize converts all the same")
+            raise ConversionError(
+                f"{name}: not 1-bit: {int(bad.sum())} of {len(flat)} output channels hold more than "
+                f"two values (channel {worst}: {values}); --rebinarize converts all the same"
+            )
         moved = flat - scale[:, None] * np.where(flat >= 0, 1, -1)
         change = np.linalg.norm(moved) / np.maximum(np.linalg.norm(flat), 1e-30)
         notes.append(f"{name}: rebinarized {int(bad.sum())} of {len(flat)} channels, weights changed by {change:.0%}")
     return np.maximum(scale, 1e-12), signs
 
 
-def split_int8(weight: Array, name: str, *, rebinarize: bool, notes: list[str],
-               total: int | None = None) -> tuple[Array, Array]:
+def split_int8(
+    weight: Array, name: str, *, rebinarize: bool, notes: list[str], total: int | None = None
+) -> tuple[Array, Array]:
     """Scale per output, and int8 values, of effective weights [outputs, ...] that must be multiples of max / k, k at
     most 127; an output's magnitudes sum up to `total` at most.
 
@@ -81,8 +87,10 @@ def split_int8(weight: Array, name: str, *, rebinarize: bool, notes: list[str],
     if error.max() > 1e-3:
         if not rebinarize:
             limit = "" if total is None else f" whose magnitudes sum up to {total} at most"
-            raise ConversionError(f"{name}: weights are not int8 multiples of one scale an output{limit} (off by "
-                                  f"{error.max():.2f} steps); --rebinarize rounds them all the same")
+            raise ConversionError(
+                f"{name}: weights are not int8 multiples of one scale an output{limit} (off by "
+                f"{error.max():.2f} steps); --rebinarize rounds them all the same"
+            )
         notes.append(f"{name}: rounded to int8, largest change {error.max():.2f} steps")
     return scale, values.astype(np.int8).reshape(weight.shape)
 
@@ -172,8 +180,13 @@ def fold(network: Any, config: dict[str, Any], *, rebinarize: bool) -> tuple[dic
                     affine = _norm_affine(layer.norm_of(level), unit)
                     tensors[f"{name}.affine.{level}"] = _half(affine, f"{name}.affine.{level}")
     # The int8 ends come last: what is not 1-bit is the news of a checkpoint that is neither.
-    scale, values = split_int8(_numpy(network.conv1.effective_weight()), "conv1", rebinarize=rebinarize, notes=notes,
-                               total=layout.LARGEST_TOTAL)
+    scale, values = split_int8(
+        _numpy(network.conv1.effective_weight()),
+        "conv1",
+        rebinarize=rebinarize,
+        notes=notes,
+        total=layout.LARGEST_TOTAL,
+    )
     tensors["conv1.weight"] = np.ascontiguousarray(values.reshape(len(values), -1).T)
     tensors["conv1.affine"] = _norm_affine(network.conv1.norm, scale).astype(np.float32)
     tensors["conv1.slope"] = _half(_numpy(network.conv1.slope), "conv1.slope")

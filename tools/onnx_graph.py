@@ -7,6 +7,7 @@ would round differently. Input: features [batch, frames, bins], float32 (dB, bef
 [batch, classes]. Every tensor of the file is an initializer of the same name; 1-bit weights are stored as +1 and -1.
 The manifest is in the metadata under "kwsrt.manifest".
 """
+
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -96,8 +97,13 @@ def export(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> onnx.Mo
     x = g.epilogue(x, tensors["conv1.affine"], tensors["conv1.slope"], "conv1")
     q = g.quantize(x, "conv2", tensors["conv2.threshold"], scales[0], planes)
     signs = unpack_weights(tensors["conv2.weight"], KERNEL * KERNEL * network["conv1"], network["conv2"])
-    total = g.op("Conv", g.op("Transpose", q, perm=[0, 3, 1, 2]), conv_weight("conv2", signs, network["conv1"]),
-                 pads=pads, strides=stride)
+    total = g.op(
+        "Conv",
+        g.op("Transpose", q, perm=[0, 3, 1, 2]),
+        conv_weight("conv2", signs, network["conv1"]),
+        pads=pads,
+        strides=stride,
+    )
     x = g.op("Transpose", total, perm=[0, 2, 3, 1])
     x = g.epilogue(x, tensors["conv2.affine"], tensors["conv2.slope"], "conv2")
     q = g.quantize(x, "fc1", tensors["fc1.threshold"], scales[1], planes)
@@ -118,14 +124,15 @@ def export(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> onnx.Mo
     for level, indices in network["levels"].items():
         x = stem
         for i in indices:
-            x = _block(g, x, i, level, tensors, scales[2 + 3 * i:5 + 3 * i], planes, remembered, width)
+            x = _block(g, x, i, level, tensors, scales[2 + 3 * i : 5 + 3 * i], planes, remembered, width)
         total = g.exact(g.op("MatMul", g.int8(g.op("Reshape", x, flat), inverse), head))
         a, b = tensors[f"classifier.affine.{level}"]
         scaled = g.op("Mul", total, g.constant(f"classifier.affine.a.{level}", a))
         logits = g.op("Add", scaled, g.constant(f"classifier.affine.b.{level}", b))
         g.nodes.append(helper.make_node("Softmax", [logits], [f"scores.{level}"], axis=-1))
-        outputs.append(helper.make_tensor_value_info(f"scores.{level}", TensorProto.FLOAT,
-                                                     ["batch", len(manifest["labels"])]))
+        outputs.append(
+            helper.make_tensor_value_info(f"scores.{level}", TensorProto.FLOAT, ["batch", len(manifest["labels"])])
+        )
     features = helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", frames, bins])
     graph = helper.make_graph(g.nodes, manifest["name"], [features], outputs, list(g.initializers.values()))
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name=PRODUCER)
@@ -135,19 +142,42 @@ def export(manifest: Mapping[str, Any], tensors: Mapping[str, Array]) -> onnx.Mo
     return model
 
 
-def _block(g: Graph, x: str, i: int, level: str, tensors: Mapping[str, Array], scales: Array, planes: int,
-           remembered: list[int], width: int) -> str:
+def _block(
+    g: Graph,
+    x: str,
+    i: int,
+    level: str,
+    tensors: Mapping[str, Array],
+    scales: Array,
+    planes: int,
+    remembered: list[int],
+    width: int,
+) -> str:
     name = f"blocks.{i}"
     q = g.quantize(x, f"{name}.memory", tensors[f"{name}.memory.threshold"], scales[0], planes)
-    total = g.op("Conv", g.op("Transpose", q, perm=[0, 2, 1]), f"{name}.memory.weight", group=width,
-                 pads=remembered)
+    total = g.op("Conv", g.op("Transpose", q, perm=[0, 2, 1]), f"{name}.memory.weight", group=width, pads=remembered)
     total = g.op("Transpose", total, perm=[0, 2, 1])
-    m = g.op("Add", g.epilogue(total, tensors[f"{name}.memory.affine.{level}"], tensors[f"{name}.memory.slope"],
-                               f"{name}.memory", level), x)
+    m = g.op(
+        "Add",
+        g.epilogue(
+            total, tensors[f"{name}.memory.affine.{level}"], tensors[f"{name}.memory.slope"], f"{name}.memory", level
+        ),
+        x,
+    )
     q = g.quantize(m, f"{name}.expand", tensors[f"{name}.expand.threshold"], scales[1], planes)
-    h = g.epilogue(g.op("MatMul", q, f"{name}.expand.weight"), tensors[f"{name}.expand.affine.{level}"],
-                   tensors[f"{name}.expand.slope"], f"{name}.expand", level)
+    h = g.epilogue(
+        g.op("MatMul", q, f"{name}.expand.weight"),
+        tensors[f"{name}.expand.affine.{level}"],
+        tensors[f"{name}.expand.slope"],
+        f"{name}.expand",
+        level,
+    )
     q = g.quantize(h, f"{name}.project", None, scales[2], planes)
-    y = g.epilogue(g.op("MatMul", q, f"{name}.project.weight"), tensors[f"{name}.project.affine.{level}"],
-                   tensors[f"{name}.project.slope"], f"{name}.project", level)
+    y = g.epilogue(
+        g.op("MatMul", q, f"{name}.project.weight"),
+        tensors[f"{name}.project.affine.{level}"],
+        tensors[f"{name}.project.slope"],
+        f"{name}.project",
+        level,
+    )
     return g.op("Add", y, m)

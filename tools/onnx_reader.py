@@ -3,6 +3,7 @@
 Exporters and optimisers write one graph in several ways: weights in a second file, or as Constant nodes; a fixed number
 of windows; float16 or float64 instead of float32. Here it is in one piece and in float32, as the kernels compute.
 """
+
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -41,8 +42,10 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, dict[str, Any], list[str]]:
         model = onnx.load_from_string(data)
         texts = [p.value for p in model.metadata_props if p.key == METADATA]
         if not texts:
-            raise ConversionError(f"no {METADATA!r} in the ONNX metadata: kwsrt converts graphs with the names "
-                                  "of tools/onnx_graph.py, such as convert.py --onnx writes")
+            raise ConversionError(
+                f"no {METADATA!r} in the ONNX metadata: kwsrt converts graphs with the names "
+                "of tools/onnx_graph.py, such as convert.py --onnx writes"
+            )
         manifest = manifests.decode(texts[0].encode())
         _load_external_data(model, path.parent)
         onnx.checker.check_model(model)
@@ -94,8 +97,10 @@ def _make_float32(model: onnx.ModelProto) -> list[str]:
         for attribute in node.attribute:
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i in OTHER_FLOATS:
                 attribute.i = TensorProto.FLOAT
-    return [f"the graph's numbers are {', '.join(TensorProto.DataType.Name(t).lower() for t in others)}: converted, "
-            "and compared, in float32"]
+    return [
+        f"the graph's numbers are {', '.join(TensorProto.DataType.Name(t).lower() for t in others)}: converted, "
+        "and compared, in float32"
+    ]
 
 
 def _declared(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
@@ -103,6 +108,7 @@ def _declared(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
 
 
 # --- scores ----------------------------------------------------------------------------------------------------------
+
 
 def scores(model: onnx.ModelProto, features: Array, manifest: Mapping[str, Any]) -> dict[str, Array]:
     """What onnxruntime computes of float32 features (windows, frames, bins): float32 (windows, classes) by level.
@@ -125,10 +131,14 @@ def scores(model: onnx.ModelProto, features: Array, manifest: Mapping[str, Any])
         # The last windows are heard again, as often as it takes.
         rows = np.minimum(np.arange(-(-len(features) // at_once) * at_once), len(features) - 1)
         names = [f"scores.{level}" for level in levels]
-        parts = [session.run(names, {"features": features[rows[start:start + at_once]]})
-                 for start in range(0, len(rows), at_once)]
-        found = {level: np.concatenate(of_level)[:len(features)]
-                 for level, of_level in zip(levels, zip(*parts, strict=True), strict=True)}
+        parts = [
+            session.run(names, {"features": features[rows[start : start + at_once]]})
+            for start in range(0, len(rows), at_once)
+        ]
+        found = {
+            level: np.concatenate(of_level)[: len(features)]
+            for level, of_level in zip(levels, zip(*parts, strict=True), strict=True)
+        }
     except Exception as error:  # onnxruntime has exceptions of its own
         raise ConversionError(f"onnxruntime cannot run the graph ({first_line(error)})") from None
     for level, values in found.items():
@@ -139,8 +149,10 @@ def scores(model: onnx.ModelProto, features: Array, manifest: Mapping[str, Any])
 
 # --- tensors ---------------------------------------------------------------------------------------------------------
 
-def restore(model: onnx.ModelProto, manifest: Mapping[str, Any], *,
-            rebinarize: bool) -> tuple[dict[str, Array], list[str]]:
+
+def restore(
+    model: onnx.ModelProto, manifest: Mapping[str, Any], *, rebinarize: bool
+) -> tuple[dict[str, Array], list[str]]:
     """Tensors (without verify.*) and notes of a graph that `export` wrote, or of one with its names.
 
     Raises
@@ -186,13 +198,15 @@ def restore(model: onnx.ModelProto, manifest: Mapping[str, Any], *,
         else:
             found = value(spec.name)
         tensors[spec.name] = _as_spec(found, spec, notes)
-    blocks = [f"blocks.{i}.{part}" for i in range(manifest["network"]["blocks"])
-              for part in ("memory", "expand", "project")]
+    blocks = [
+        f"blocks.{i}.{part}" for i in range(manifest["network"]["blocks"]) for part in ("memory", "expand", "project")
+    ]
     planes = manifest["network"]["planes"]
     names = [f"{layer}.scale" if planes == 2 else None for layer in ("conv2", "fc1", *blocks)]
     try:
-        tensors["scales"] = np.array([1.0 if name is None else value(name).item()
-                                      for name in (*names, "classifier.inverse_scale")], np.float32)
+        tensors["scales"] = np.array(
+            [1.0 if name is None else value(name).item() for name in (*names, "classifier.inverse_scale")], np.float32
+        )
     except ValueError as error:
         if isinstance(error, ConversionError):
             raise
@@ -202,8 +216,13 @@ def restore(model: onnx.ModelProto, manifest: Mapping[str, Any], *,
 
 def _constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
     """Initializers, and what Constant nodes give, by name."""
-    nodes = {node.output[0]: attribute.t for node in model.graph.node if node.op_type == "Constant"
-             for attribute in node.attribute if attribute.name == "value"}
+    nodes = {
+        node.output[0]: attribute.t
+        for node in model.graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+        if attribute.name == "value"
+    }
     return nodes | {tensor.name: tensor for tensor in model.graph.initializer}
 
 
@@ -211,12 +230,18 @@ def _weight_shapes(network: Mapping[str, Any], classes: int) -> dict[str, tuple[
     """The shapes of the initializers that hold weights, by layer."""
     conv1, conv2, width, hidden = (network[key] for key in ("conv1", "conv2", "width", "hidden"))
     steps = network["steps"] if network.get("causal") else network["frames"] // 4
-    shapes: dict[str, tuple[int, ...]] = {"conv1": (conv1, 1, KERNEL, KERNEL), "conv2": (conv2, conv1, KERNEL, KERNEL),
-                                          "fc1": (network["bins"] // 4 * conv2, width),
-                                          "classifier": (steps * width, classes)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "conv1": (conv1, 1, KERNEL, KERNEL),
+        "conv2": (conv2, conv1, KERNEL, KERNEL),
+        "fc1": (network["bins"] // 4 * conv2, width),
+        "classifier": (steps * width, classes),
+    }
     for i in range(network["blocks"]):
-        shapes |= {f"blocks.{i}.memory": (width, 1, network["taps"]), f"blocks.{i}.expand": (width, hidden),
-                   f"blocks.{i}.project": (hidden, width)}
+        shapes |= {
+            f"blocks.{i}.memory": (width, 1, network["taps"]),
+            f"blocks.{i}.expand": (width, hidden),
+            f"blocks.{i}.project": (hidden, width),
+        }
     return shapes
 
 

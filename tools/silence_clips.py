@@ -6,6 +6,7 @@ writes CLIPS/_silence_/<noise>_<n>.wav from the last fifth of every recording in
 tools/train never trains on, each at a random gain from 0 to 1; the same clips for the same seed. The dataset itself
 defines silence so, and `kwsrt eval` then sees all twelve classes.
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -32,14 +33,14 @@ def write_clips(recordings: list[Path], out: Path, count: int, seed: int) -> int
     for path in recordings:
         samples = audio.as_int16(audio.prepare(*audio.read(path), CLIP))
         if len(samples) // 5 > CLIP:
-            ends.append((path.stem, samples[-(len(samples) // 5):]))
+            ends.append((path.stem, samples[-(len(samples) // 5) :]))
     if not ends:
         raise AudioError(f"none of the {len(recordings)} noise recordings is longer than five seconds")
     out.mkdir(parents=True, exist_ok=True)
     for n in range(count):
         name, samples = ends[n % len(ends)]
         start = int(rng.integers(len(samples) - CLIP))
-        cut = samples[start:start + CLIP] * rng.uniform()
+        cut = samples[start : start + CLIP] * rng.uniform()
         wavfile.write(out / f"{name}_{n:04d}.wav", CLIP, np.rint(cut).astype(np.int16))
     return count
 

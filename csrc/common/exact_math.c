@@ -8,9 +8,21 @@
 static const double LN2_HIGH = 6.93147180369123816490e-01; /* low 32 bits zero: k * LN2_HIGH is exact for |k| < 2^20 */
 static const double LN2_LOW = 1.90821492927058770002e-10;
 static const double TAU = 6.28318530717958647693;
-static const double RECIPROCAL_FACTORIALS[15] = {
-    1.0, 1.0, 1.0 / 2.0, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0, 1.0 / 720.0, 1.0 / 5040.0, 1.0 / 40320.0, 1.0 / 362880.0,
-    1.0 / 3628800.0, 1.0 / 39916800.0, 1.0 / 479001600.0, 1.0 / 6227020800.0, 1.0 / 87178291200.0};
+static const double RECIPROCAL_FACTORIALS[15] = {1.0,
+                                                 1.0,
+                                                 1.0 / 2.0,
+                                                 1.0 / 6.0,
+                                                 1.0 / 24.0,
+                                                 1.0 / 120.0,
+                                                 1.0 / 720.0,
+                                                 1.0 / 5040.0,
+                                                 1.0 / 40320.0,
+                                                 1.0 / 362880.0,
+                                                 1.0 / 3628800.0,
+                                                 1.0 / 39916800.0,
+                                                 1.0 / 479001600.0,
+                                                 1.0 / 6227020800.0,
+                                                 1.0 / 87178291200.0};
 
 static double power_of_two(int32_t exponent)
 {
@@ -102,7 +114,7 @@ static void decibels(float *values)
 {
     /* x = 2^e * (1 + t) with 1 + t from sqrt(1/2) to sqrt(2); 10 log10(1 + t) = t * P(t), where P is the polynomial of degree
      * 9 that leaves the smallest error (3.5e-9, weighted least squares, then rounded to float). */
-    static const float P[10] = {4.342944622039795f, -2.171471357345581f, 1.4476476907730103f, -1.0858417749404907f,
+    static const float P[10] = {4.342944622039795f,  -2.171471357345581f,  1.4476476907730103f, -1.0858417749404907f,
                                 0.8687097430229187f, -0.7206443548202515f, 0.6149742007255554f, -0.5790424346923828f,
                                 0.5671029686927795f, -0.33036890625953674f};
     const int32_t sqrt_half = 0x3f3504f3;

@@ -16,15 +16,9 @@ static inline kws_vec4 vec4_load(const float *at)
     return v;
 }
 
-static inline void vec4_store(float *at, kws_vec4 v)
-{
-    memcpy(at, &v, sizeof v);
-}
+static inline void vec4_store(float *at, kws_vec4 v) { memcpy(at, &v, sizeof v); }
 
-static inline kws_vec4 vec4_splat(float x)
-{
-    return (kws_vec4){x, x, x, x};
-}
+static inline kws_vec4 vec4_splat(float x) { return (kws_vec4){x, x, x, x}; }
 
 /* Lanes of two vectors, 0 to 3 of the first and 4 to 7 of the second, by number. */
 #if defined(__clang__) || __GNUC__ >= 12
@@ -33,9 +27,6 @@ static inline kws_vec4 vec4_splat(float x)
 #define VEC4_SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, (kws_ivec4){i, j, k, l})
 #endif
 
-static inline kws_vec4 vec4_reverse(kws_vec4 v)
-{
-    return VEC4_SHUFFLE(v, v, 3, 2, 1, 0);
-}
+static inline kws_vec4 vec4_reverse(kws_vec4 v) { return VEC4_SHUFFLE(v, v, 3, 2, 1, 0); }
 
 #endif

@@ -14,15 +14,9 @@ static int32_t passes_size(int32_t m)
     return size;
 }
 
-int32_t kws_fft_table_size(int32_t n)
-{
-    return passes_size(n / 2) + 2 * (n / 4 + 1);
-}
+int32_t kws_fft_table_size(int32_t n) { return passes_size(n / 2) + 2 * (n / 4 + 1); }
 
-int32_t kws_fft_scratch_size(int32_t n)
-{
-    return 2 * n; /* two complex arrays of n/2 points */
-}
+int32_t kws_fft_scratch_size(int32_t n) { return 2 * n; /* two complex arrays of n/2 points */ }
 
 void kws_fft_init(int32_t n, float *table)
 {

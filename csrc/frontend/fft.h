@@ -20,8 +20,8 @@ void kws_fft_init(int32_t n, float *table);
 /* power[k] = 4 |X[k]|^2 (which saves a multiplication a value), k = 0 .. n/2, of samples[i] * window[i] for
  * i < length <= n, zeros from there on. scratch: kws_fft_scratch_size(n) floats. */
 #define KWS_FFT_POWER(name)                                                                                            \
-    void name(int32_t n, const float *table, const float *samples, const float *window, int32_t length, float *scratch, \
-              float *power)
+    void name(int32_t n, const float *table, const float *samples, const float *window, int32_t length,                \
+              float *scratch, float *power)
 KWS_FFT_POWER(kws_fft_power_portable);
 KWS_FFT_POWER(kws_fft_power_avx2); /* x86-64 alone */
 typedef KWS_FFT_POWER((*kws_fft_function));

@@ -126,7 +126,8 @@ INLINE void LANED(later_pass)(int32_t length, int32_t stride, const float *w, co
     for (int32_t p = 0; p < q; ++p) {
         complex_vec twiddles[4];
         for (int32_t j = 1; j < 4; ++j) {
-            twiddles[j] = (complex_vec){LANED(splat)(w[2 * (j - 1) * q + p]), LANED(splat)(w[(2 * (j - 1) + 1) * q + p])};
+            twiddles[j] =
+                (complex_vec){LANED(splat)(w[2 * (j - 1) * q + p]), LANED(splat)(w[(2 * (j - 1) + 1) * q + p])};
         }
         for (int32_t s = 0; s < stride; s += LANES) {
             complex_vec x[4], y[4];

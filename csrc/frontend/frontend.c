@@ -9,20 +9,11 @@
 
 enum { ALIGNMENT = 64 };
 
-static size_t aligned(size_t bytes)
-{
-    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-}
+static size_t aligned(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
 
-static double hz_to_mel(double hz)
-{
-    return 2595.0 / 2.30258509299404568402 * kws_log(1.0 + hz / 700.0);
-}
+static double hz_to_mel(double hz) { return 2595.0 / 2.30258509299404568402 * kws_log(1.0 + hz / 700.0); }
 
-static double mel_to_hz(double mel)
-{
-    return 700.0 * (kws_exp(mel * 2.30258509299404568402 / 2595.0) - 1.0);
-}
+static double mel_to_hz(double mel) { return 700.0 * (kws_exp(mel * 2.30258509299404568402 / 2595.0) - 1.0); }
 
 /* The triangle of a band: zero at `left`, 1 at `centre`, zero at `right`, all in Hz. */
 typedef struct {
@@ -110,8 +101,7 @@ size_t kws_frontend_buffer_size(const kws_frontend_options *o)
 {
     return aligned(sizeof(float) * (size_t)o->window) + aligned(sizeof(float) * (size_t)kws_fft_table_size(o->n_fft)) +
            aligned(sizeof(int32_t) * (size_t)(GROUP * groups_of(o))) + aligned(sizeof(int32_t) * (size_t)groups_of(o)) +
-           aligned(sizeof(float) * (size_t)triangles_size(o)) +
-           aligned(sizeof(float) * (size_t)(o->n_mfcc * o->bins));
+           aligned(sizeof(float) * (size_t)triangles_size(o)) + aligned(sizeof(float) * (size_t)(o->n_mfcc * o->bins));
 }
 
 static void *take(char **cursor, size_t bytes)
@@ -145,10 +135,7 @@ static int32_t init_triangles(const kws_frontend_options *o, int32_t *first_bin,
     return end;
 }
 
-static double square_root(double x)
-{
-    return kws_exp(0.5 * kws_log(x));
-}
+static double square_root(double x) { return kws_exp(0.5 * kws_log(x)); }
 
 static void init_dct(const kws_frontend_options *o, float *dct)
 {
@@ -252,10 +239,7 @@ size_t kws_online_accept_s16(kws_online *online, const int16_t *samples, size_t 
     return dropped + count;
 }
 
-int32_t kws_online_ready(const kws_online *online)
-{
-    return online->filled == online->frontend->options.window;
-}
+int32_t kws_online_ready(const kws_online *online) { return online->filled == online->frontend->options.window; }
 
 /* max(sum over the triangle, floor) of a group's bands. Lane j adds the bins j, j + 4, j + 8 ... of the triangle; then
  * (lane 0 + lane 2) + (lane 1 + lane 3). The four sums do not wait for each other. */

@@ -32,15 +32,15 @@ typedef struct {
 
 typedef struct {
     kws_frontend_options options;
-    int32_t width;              /* values in a frame: n_mfcc, or bins */
+    int32_t width; /* values in a frame: n_mfcc, or bins */
     float inverse_step;
     kws_fft_function power;
-    const float *window, *fft;  /* [window], twiddles */
-    int32_t spectrum;           /* bins of the power spectrum, with the zeros behind it */
-    const int32_t *first_bin;   /* [bins, to a multiple of four] first FFT bin of each triangle */
-    const int32_t *bin_count;   /* [bins / 4] of the longest of four triangles, a multiple of four */
-    const float *triangles;     /* their weights, in the order of their use */
-    const float *dct;           /* [n_mfcc][bins] */
+    const float *window, *fft; /* [window], twiddles */
+    int32_t spectrum;          /* bins of the power spectrum, with the zeros behind it */
+    const int32_t *first_bin;  /* [bins, to a multiple of four] first FFT bin of each triangle */
+    const int32_t *bin_count;  /* [bins / 4] of the longest of four triangles, a multiple of four */
+    const float *triangles;    /* their weights, in the order of their use */
+    const float *dct;          /* [n_mfcc][bins] */
 } kws_frontend;
 
 typedef struct {

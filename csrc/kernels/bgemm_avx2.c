@@ -89,7 +89,7 @@ INLINE void widen(__m256i counter[MOST_ROWS][MOST_BLOCKS], const int32_t rows, c
 INLINE void tile(const kws_bgemm_args *args, const uint8_t *codes, int32_t block, const int32_t rows,
                  const int32_t blocks, int16_t *sums)
 {
-    const uint8_t(*table)[16] = args->planes == 2 ? kws_mismatch_two : kws_mismatch_one;
+    const uint8_t (*table)[16] = args->planes == 2 ? kws_mismatch_two : kws_mismatch_one;
     int32_t bytes = kws_weight_bytes(args->inputs), padded = kws_padded_outputs(args->outputs), pairs = bytes / 2;
     const uint8_t *weights = args->weights + block * bytes * 16;
     const __m256i all = _mm256_set1_epi16((int16_t)((args->planes == 2 ? 3 : 1) * args->inputs));
@@ -148,7 +148,8 @@ void kws_pack_avx2(const int8_t *q, int32_t rows, int32_t inputs, int32_t planes
         for (int32_t i = 0; i < whole; i += 32) {
             __m256i v = _mm256_loadu_si256((const __m256i *)(q + i));
             __m256i b1 = _mm256_and_si256(_mm256_cmpgt_epi8(v, zero), place1);
-            __m256i has2 = _mm256_cmpgt_epi8(_mm256_and_si256(v, two_planes), zero); /* bit 1 of q, see bgemm_scalar.c */
+            __m256i has2 =
+                _mm256_cmpgt_epi8(_mm256_and_si256(v, two_planes), zero); /* bit 1 of q, see bgemm_scalar.c */
             __m256i bits = _mm256_or_si256(b1, _mm256_and_si256(has2, place2));
             __m256i fours = _mm256_madd_epi16(_mm256_maddubs_epi16(bits, ones8), ones16);
             uint32_t first = (uint32_t)_mm_cvtsi128_si32(_mm_shuffle_epi8(_mm256_castsi256_si128(fours), gather));

@@ -112,6 +112,8 @@ INLINE void count_chunk(const tile_place *at, int32_t bytes, const int32_t rows,
  * v24-v26 table rows in turns, v27-v30 lookups in flight, v31 the nibble mask. A step is a lookup and the add of the
  * lookup three steps before, which at the start is one of zeros. Table rows are loaded a row of the tile ahead; weights
  * and codes of the next byte at the end of the loop, of the last byte once more when there is none. */
+/* Assembly reads best a step to a line. */
+/* clang-format off */
 #define LOOKUP(t, table, nibbles) "tbl v" #t ".16b, {v" #table ".16b}, v" #nibbles ".16b\n"
 #define COUNT(counter, t) "add v" #counter ".16b, v" #counter ".16b, v" #t ".16b\n"
 #define STEP(t, table, nibbles, counter, earlier) LOOKUP(t, table, nibbles) COUNT(counter, earlier)
@@ -214,6 +216,7 @@ INLINE void count_1_row_8_blocks(const uint8_t *inputs, const uint8_t *weights, 
           "v15", "v16", "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30",
           "v31");
 }
+/* clang-format on */
 
 INLINE void count(const tile_place *at, int32_t bytes, const int32_t rows, const int32_t blocks,
                   uint8x16_t counter[MOST_ROWS][MOST_BLOCKS])
@@ -248,8 +251,12 @@ INLINE void tile(const kws_bgemm_args *args, const uint8_t *codes, int32_t row, 
 {
     int32_t bytes = kws_weight_bytes(args->inputs), padded = kws_padded_outputs(args->outputs);
     tile_place at = {(const uint8x16_t *)(const void *)(args->planes == 2 ? kws_mismatch_two : kws_mismatch_one),
-                     codes + row * 2 * bytes, args->weights + block * bytes * 16, sums + row * padded + 16 * block,
-                     2 * bytes, 16 * bytes, padded};
+                     codes + row * 2 * bytes,
+                     args->weights + block * bytes * 16,
+                     sums + row * padded + 16 * block,
+                     2 * bytes,
+                     16 * bytes,
+                     padded};
     const int16x8_t all = vdupq_n_s16((int16_t)((args->planes == 2 ? 3 : 1) * args->inputs));
     uint8x16_t counter[MOST_ROWS][MOST_BLOCKS];
     int32_t taken = next_chunk(bytes);

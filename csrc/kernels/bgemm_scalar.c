@@ -24,7 +24,7 @@ void kws_bgemm_pack_scalar(const uint8_t *weights, int32_t inputs, int32_t outpu
 
 void kws_bgemm_scalar(const kws_bgemm_args *args, const uint8_t *codes, int32_t rows, int16_t *sums)
 {
-    const uint8_t(*mismatches)[16] = args->planes == 2 ? kws_mismatch_two : kws_mismatch_one;
+    const uint8_t (*mismatches)[16] = args->planes == 2 ? kws_mismatch_two : kws_mismatch_one;
     int32_t bytes = kws_weight_bytes(args->inputs), padded = kws_padded_outputs(args->outputs);
     int32_t all = (args->planes == 2 ? 3 : 1) * args->inputs;
     for (int32_t row = 0; row < rows; ++row, codes += 2 * bytes, sums += padded) {

@@ -93,8 +93,8 @@ INLINE __m256 finish8(const kws_epilogue *e, const int16_t *sums, const float *r
 
 /* All rows. The last three arguments are constants after inlining. */
 INLINE void finish(const kws_epilogue *e, const kws_quantizer *quantizer, const int16_t *sums, const float *residual,
-                   int32_t rows, int32_t outputs, float *y, int8_t *q, uint8_t *codes, const int wanted,
-                   const int add, const int two)
+                   int32_t rows, int32_t outputs, float *y, int8_t *q, uint8_t *codes, const int wanted, const int add,
+                   const int two)
 {
     int32_t padded = kws_padded_outputs(outputs), whole = outputs / 16 * 16;
     const __m256 scale = _mm256_set1_ps(wanted != FLOATS ? quantizer->scale : 0.0f);

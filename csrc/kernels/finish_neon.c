@@ -136,8 +136,8 @@ INLINE void finish16(const norm16 *norm, const int16_t *sums, const float *resid
 /* All rows, 16 outputs after the other: what the rows share stays in registers. The last three arguments are constants
  * after inlining. */
 INLINE void finish(const kws_epilogue *e, const kws_quantizer *quantizer, const int16_t *sums, const float *residual,
-                   int32_t rows, int32_t outputs, float *y, int8_t *q, uint8_t *codes, const int wanted,
-                   const int add, const int two)
+                   int32_t rows, int32_t outputs, float *y, int8_t *q, uint8_t *codes, const int wanted, const int add,
+                   const int two)
 {
     int32_t padded = kws_padded_outputs(outputs), whole = outputs / 16 * 16;
     const float32x4_t scale = vdupq_n_f32(wanted != FLOATS ? quantizer->scale : 0.0f);
@@ -163,8 +163,8 @@ INLINE void finish(const kws_epilogue *e, const kws_quantizer *quantizer, const 
         }
     }
     for (int32_t row = 0; whole < outputs && row < rows; ++row) {
-        finish_tail(e, quantizer, sums + row * padded, residual == NULL ? NULL : residual + row * outputs, whole, outputs,
-                    y + row * outputs, q == NULL ? NULL : q + row * outputs,
+        finish_tail(e, quantizer, sums + row * padded, residual == NULL ? NULL : residual + row * outputs, whole,
+                    outputs, y + row * outputs, q == NULL ? NULL : q + row * outputs,
                     codes == NULL ? NULL : codes + row * padded / 4);
     }
 }

@@ -17,8 +17,8 @@
 #include <stdint.h>
 
 enum {
-    KWS_MAX_INPUTS = 8192, /* 3 * inputs stays inside int16 */
-    KWS_MOST_TAPS = 31,    /* of a memory: 3 * taps stays inside int8 */
+    KWS_MAX_INPUTS = 8192,   /* 3 * inputs stays inside int16 */
+    KWS_MOST_TAPS = 31,      /* of a memory: 3 * taps stays inside int8 */
     KWS_LARGEST_TOTAL = 255, /* of the magnitudes of an output's weights in the first convolution: 128 * it is int16 */
     KWS_OUTPUT_BLOCK = 16
 };
@@ -40,7 +40,8 @@ typedef struct {
 typedef struct {
     const int16_t *above[3], *below[3]; /* [padded outputs] each; one plane uses the first */
     int32_t planes;
-    int32_t last_alone; /* two planes, and every sum passes the first two steps, as behind a PReLU that is nowhere negative */
+    int32_t
+        last_alone; /* two planes, and every sum passes the first two steps, as behind a PReLU that is nowhere negative */
 } kws_staircase;
 
 /* y = a*n + b; y = y >= 0 ? y : slope*y; y += residual. Arrays of `outputs` floats. */
@@ -89,12 +90,15 @@ typedef struct {
     OP(void, staircase,                                                                                                \
        (const kws_staircase *stairs, const int16_t *sums, int32_t rows, int32_t outputs, uint8_t *codes))              \
     OP(void, memory, (const int8_t *weights, const int8_t *q, int32_t taps, int32_t channels, int16_t *sums))          \
-    OP(void, affine, (const kws_epilogue *epilogue, const int16_t *sums, const float *residual, int32_t rows,          \
-                      int32_t outputs, float *y))                                                                      \
-    OP(void, affine_levels, (const kws_epilogue *epilogue, const kws_quantizer *quantizer, const int16_t *sums,        \
-                             const float *residual, int32_t rows, int32_t outputs, float *y, int8_t *q))               \
-    OP(void, affine_codes, (const kws_epilogue *epilogue, const kws_quantizer *quantizer, const int16_t *sums,         \
-                            const float *residual, int32_t rows, int32_t outputs, float *y, uint8_t *codes))           \
+    OP(void, affine,                                                                                                   \
+       (const kws_epilogue *epilogue, const int16_t *sums, const float *residual, int32_t rows, int32_t outputs,       \
+        float *y))                                                                                                     \
+    OP(void, affine_levels,                                                                                            \
+       (const kws_epilogue *epilogue, const kws_quantizer *quantizer, const int16_t *sums, const float *residual,      \
+        int32_t rows, int32_t outputs, float *y, int8_t *q))                                                           \
+    OP(void, affine_codes,                                                                                             \
+       (const kws_epilogue *epilogue, const kws_quantizer *quantizer, const int16_t *sums, const float *residual,      \
+        int32_t rows, int32_t outputs, float *y, uint8_t *codes))                                                      \
     OP(void, widen, (const int8_t *q, int32_t count, int16_t *wide))                                                   \
     OP(void, conv, (const kws_conv_args *args, const int16_t *image, int16_t *sums))                                   \
     OP(void, to_int8, (const float *x, int32_t count, float inverse_scale, int8_t *q))                                 \

@@ -26,7 +26,8 @@ static inline int32_t kws_larger_int(int32_t a, int32_t b) { return a > b ? a : 
 
 static inline kws_scratch_size kws_larger(kws_scratch_size a, kws_scratch_size b)
 {
-    return (kws_scratch_size){kws_larger_int(a.q, b.q), kws_larger_int(a.codes, b.codes), kws_larger_int(a.sums, b.sums)};
+    return (kws_scratch_size){kws_larger_int(a.q, b.q), kws_larger_int(a.codes, b.codes),
+                              kws_larger_int(a.sums, b.sums)};
 }
 
 /* --- linear: every output sees every input ---------------------------------------------------------------------- */
@@ -82,7 +83,8 @@ typedef struct {
 kws_scratch_size kws_memory_scratch(const kws_memory *layer, int32_t steps);
 
 /* sums of `steps` steps of a window, outside of which there is nothing. */
-void kws_memory_sums(const kws_kernels *kernels, const kws_memory *layer, const int8_t *q, int32_t steps, int16_t *sums);
+void kws_memory_sums(const kws_kernels *kernels, const kws_memory *layer, const int8_t *q, int32_t steps,
+                     int16_t *sums);
 
 /* --- input convolution: int8 weights over the features ------------------------------------------------------------ */
 
@@ -108,7 +110,8 @@ typedef struct {
 } kws_classifier;
 
 /* logits[o] = a[o] * sum_i w[o][i] * q[i] + b[o]; `sums` is room for one int32 an output. */
-void kws_classify(const kws_kernels *kernels, const kws_classifier *layer, const int8_t *q, int32_t *sums, float *logits);
+void kws_classify(const kws_kernels *kernels, const kws_classifier *layer, const int8_t *q, int32_t *sums,
+                  float *logits);
 
 /* --- staircase: "affine, PReLU, quantise" as compares of the sums --------------------------------------------------- */
 

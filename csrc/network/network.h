@@ -19,7 +19,7 @@
 
 enum {
     KWS_MOST_LEVELS = 8,
-    KWS_AUTO = -1,       /* the level "auto": the thinnest first, deeper ones unless it is clear that no keyword is heard */
+    KWS_AUTO = -1, /* the level "auto": the thinnest first, deeper ones unless it is clear that no keyword is heard */
     KWS_CONV_KERNEL = 5, /* of both convolutions */
     KWS_CONV_STRIDE = 2,
     KWS_CONV_PAD = 2,
@@ -49,11 +49,11 @@ typedef struct {
     uint8_t *codes; /* output rows of conv1, as the padded image that conv2 reads */
     float *x;       /* [steps][width] what the blocks of all levels start from */
     /* The rest is a causal network's. */
-    int32_t begun;                   /* whether the last decision was made, so that only new steps are computed */
-    int64_t steps;                   /* steps that were taken since the first one */
-    int64_t taken[KWS_MOST_LEVELS];  /* of them, those that each level has taken in */
-    int8_t *columns;                 /* of every block of every level, the quantised inputs of its memory */
-    int8_t *ends;                    /* [levels][steps][width] the classifier's quantised inputs */
+    int32_t begun;                  /* whether the last decision was made, so that only new steps are computed */
+    int64_t steps;                  /* steps that were taken since the first one */
+    int64_t taken[KWS_MOST_LEVELS]; /* of them, those that each level has taken in */
+    int8_t *columns;                /* of every block of every level, the quantised inputs of its memory */
+    int8_t *ends;                   /* [levels][steps][width] the classifier's quantised inputs */
 } kws_past;
 
 /* What one decision works in. */
@@ -93,10 +93,10 @@ struct kws_network {
     /* Set by kws_network_init */
     const kws_network_kind *kind;
     int32_t width, hidden, taps;
-    int32_t steps;         /* that the classifier sees */
-    int32_t block_count;   /* of all levels together */
-    int32_t stem_rows;     /* output rows of conv1 that the image of codes holds, without its padding */
-    int32_t has_others;    /* whether a class is no keyword */
+    int32_t steps;       /* that the classifier sees */
+    int32_t block_count; /* of all levels together */
+    int32_t stem_rows;   /* output rows of conv1 that the image of codes holds, without its padding */
+    int32_t has_others;  /* whether a class is no keyword */
 };
 
 extern const kws_network_kind kws_windowed, kws_causal;

@@ -11,7 +11,8 @@ void kws_first_rows(const kws_network *network, const int8_t *features, int32_t 
     const kws_conv *conv = &network->conv2;
     kws_scratch scratch = buffers->scratch;
     kws_input_conv_sums(network->kernels, &network->conv1, features, first, rows, buffers->image, scratch.sums);
-    network->kernels->staircase(&network->first_stairs, scratch.sums, rows * conv->width, conv->channels, scratch.codes);
+    network->kernels->staircase(&network->first_stairs, scratch.sums, rows * conv->width, conv->channels,
+                                scratch.codes);
     kws_conv_store(conv, scratch.codes, first, rows, past->codes);
 }
 

@@ -34,7 +34,8 @@ void kws_network_run_part(const kws_network *network, int32_t level, int32_t par
     const kws_level *chosen = &network->levels[level];
     if (part == 0) { /* a new step computes two rows of conv1, the others are there */
         int32_t held = network->causal ? KWS_CONV_KERNEL - KWS_CONV_STRIDE : 0;
-        kws_first_rows(network, features, held, network->causal ? KWS_CONV_STRIDE : network->conv2.height, past, buffers);
+        kws_first_rows(network, features, held, network->causal ? KWS_CONV_STRIDE : network->conv2.height, past,
+                       buffers);
     } else if (part == 1) {
         kws_stem_rows(network, 0, network->causal ? 1 : network->steps, past, past->x, buffers);
     } else if (part < kws_network_parts(network, level) - 1) {

@@ -17,28 +17,28 @@ typedef struct {
     int64_t *ends;   /* samples that were pushed, since the start or the last reset, at the end of the window */
     float *values;   /* scores, `classes` of each decision */
     float *loudness; /* dB against a full-scale sine, of the loudest of the frames that are new with the decision */
-    float *levels;   /* the same of each frame: of all in the window of the first decision, of the next ones of those that
+    float *levels; /* the same of each frame: of all in the window of the first decision, of the next ones of those that
                         are new, at most `stride` of each */
-    int8_t *thin;    /* level that gave the scores, or KWS_SKIPPED */
+    int8_t *thin;  /* level that gave the scores, or KWS_SKIPPED */
 } kws_decisions;
 
 typedef struct {
     const kws_network *network;
-    int32_t stride; /* frames between decisions, 1 or more */
-    int32_t level;  /* of the next decision, or KWS_AUTO; may be changed between pushes */
-    int32_t silence; /* class that a window is which the gate skips, -1: no gate */
-    double gate;     /* dB: a window in which no frame reaches it is silence */
+    int32_t stride;    /* frames between decisions, 1 or more */
+    int32_t level;     /* of the next decision, or KWS_AUTO; may be changed between pushes */
+    int32_t silence;   /* class that a window is which the gate skips, -1: no gate */
+    double gate;       /* dB: a window in which no frame reaches it is silence */
     int64_t decisions; /* since the start or the last reset */
 
     /* The rest is kws_stream's own. */
     kws_online online;
     kws_past past;
     kws_buffers buffers;
-    int8_t *history;  /* [capacity][bins] the newest frames; a window is read in place */
-    int8_t *loudest;  /* [capacity] of each frame, in steps of the features */
-    float *frame;     /* one frame before it is quantised */
-    int32_t held, capacity; /* frames in the history, and room for them */
-    int32_t loudness_values; /* features of a frame that tell its loudness */
+    int8_t *history;                       /* [capacity][bins] the newest frames; a window is read in place */
+    int8_t *loudest;                       /* [capacity] of each frame, in steps of the features */
+    float *frame;                          /* one frame before it is quantised */
+    int32_t held, capacity;                /* frames in the history, and room for them */
+    int32_t loudness_values;               /* features of a frame that tell its loudness */
     double loudness_step, loudness_offset; /* from features to dB */
     int64_t frames_seen;
 } kws_stream;

@@ -1,4 +1,5 @@
 """The command line: `kwsrt`, or `python -m kwsrt`. One file a command; this one finds it and reports errors."""
+
 from collections.abc import Sequence
 
 import kwsrt

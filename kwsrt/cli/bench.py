@@ -1,4 +1,5 @@
 """`kwsrt bench`: how long a decision takes on this machine, in one thread."""
+
 import argparse
 import json
 import statistics
@@ -50,8 +51,12 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--streams", type=int, default=1, metavar="N", help="live sources (default: %(default)s)")
     parser.add_argument("--layers", action="store_true", help="where the time goes, layer by layer")
     parser.add_argument("--levels", action="store_true", help="compare the thinning levels, and auto, in a live stream")
-    parser.add_argument("--audio", type=Path, metavar="FILE",
-                        help="what --levels hears (default: the second of sound that is in the model, repeated)")
+    parser.add_argument(
+        "--audio",
+        type=Path,
+        metavar="FILE",
+        help="what --levels hears (default: the second of sound that is in the model, repeated)",
+    )
     add_json_option(parser, "one JSON object (microseconds, bytes)")
 
 
@@ -78,11 +83,15 @@ def run(arguments: argparse.Namespace) -> int:
     say(f"{model.name}, {arguments.thin}, {model.isa}, 1 thread")
     say(f"front end   {result['frontend_us']:9.1f} us a decision ({result['frontend_frame_us']:.1f} us a frame)")
     say(f"network     {result['network_us']:9.1f} us a decision")
-    say(f"live stream {result['stream_us']:9.1f} us a decision, one every {result['period_us'] / 1000:.0f} ms: "
-        f"{result['stream_us'] / result['period_us']:.2%} of one core")
+    say(
+        f"live stream {result['stream_us']:9.1f} us a decision, one every {result['period_us'] / 1000:.0f} ms: "
+        f"{result['stream_us'] / result['period_us']:.2%} of one core"
+    )
     if arguments.streams > 1:
-        say(f"{arguments.streams} streams {result['streams_us']:9.1f} us for one of each: "
-            f"{result['period_us'] / result['streams_us']:.1f} x real time, {result['stream_bytes']:,} bytes each")
+        say(
+            f"{arguments.streams} streams {result['streams_us']:9.1f} us for one of each: "
+            f"{result['period_us'] / result['streams_us']:.1f} x real time, {result['stream_bytes']:,} bytes each"
+        )
     return 0
 
 
@@ -103,31 +112,48 @@ def measure(model: kwsrt.Model, thin: str, streams: int = 1) -> dict[str, Any]:
                 stream.push(chunk)
 
     frame = _median(lambda: model.frontend.quantized(samples), len(frames))
-    return {"model": model.name, "thin": thin, "isa": model.isa, "threads": 1,
-            "frontend_frame_us": frame, "frontend_us": model.network.stride * frame,
-            "network_us": _median(lambda: model.network.run(windows, thin), WINDOWS),
-            "stream_us": _median(lambda: live(sources[:1]), len(chunks)), "streams": streams,
-            "streams_us": _median(lambda: live(sources), len(chunks)), "stream_bytes": sources[0].memory,
-            "period_us": 1e6 * sources[0].stride / model.sample_rate}
+    return {
+        "model": model.name,
+        "thin": thin,
+        "isa": model.isa,
+        "threads": 1,
+        "frontend_frame_us": frame,
+        "frontend_us": model.network.stride * frame,
+        "network_us": _median(lambda: model.network.run(windows, thin), WINDOWS),
+        "stream_us": _median(lambda: live(sources[:1]), len(chunks)),
+        "streams": streams,
+        "streams_us": _median(lambda: live(sources), len(chunks)),
+        "stream_bytes": sources[0].memory,
+        "period_us": 1e6 * sources[0].stride / model.sample_rate,
+    }
 
 
 def layers(model: kwsrt.Model, thin: str) -> dict[str, Any]:
     """Median microseconds of each layer of a decision, and of a frame of the front end."""
     samples = _samples(model)
     frames = model.frontend.quantized(samples)
-    rounds = [model.network.layer_times(frames[:model.network.frames], thin, LAYER_REPEATS) for _ in range(ROUNDS + 1)]
+    rounds = [model.network.layer_times(frames[: model.network.frames], thin, LAYER_REPEATS) for _ in range(ROUNDS + 1)]
     times = {name: round(statistics.median(turn[name] for turn in rounds[1:]), 3) for name in rounds[0]}
-    return {"model": model.name, "thin": thin, "isa": model.isa, "threads": 1, "causal": model.network.causal,
-            "frontend_frame_us": _median(lambda: model.frontend.quantized(samples), len(frames)), "layers_us": times}
+    return {
+        "model": model.name,
+        "thin": thin,
+        "isa": model.isa,
+        "threads": 1,
+        "causal": model.network.causal,
+        "frontend_frame_us": _median(lambda: model.frontend.quantized(samples), len(frames)),
+        "layers_us": times,
+    }
 
 
 def _layer_table(result: dict[str, Any]) -> list[str]:
     times, total = result["layers_us"], sum(result["layers_us"].values())
     what = "one new step of a causal network" if result["causal"] else "one window"
-    return [f"{result['model']}, {result['thin']}, {result['isa']}, 1 thread, {what}",
-            *(f"{name:<17} {us:8.2f} us {us / total:6.1%}" for name, us in times.items()),
-            f"{'together':<17} {total:8.2f} us",
-            f"{'a frame before':<17} {result['frontend_frame_us']:8.2f} us"]
+    return [
+        f"{result['model']}, {result['thin']}, {result['isa']}, 1 thread, {what}",
+        *(f"{name:<17} {us:8.2f} us {us / total:6.1%}" for name, us in times.items()),
+        f"{'together':<17} {total:8.2f} us",
+        f"{'a frame before':<17} {result['frontend_frame_us']:8.2f} us",
+    ]
 
 
 def compare(model: kwsrt.Model, samples: NDArray[Any]) -> dict[str, Any]:
@@ -144,11 +170,19 @@ def compare(model: kwsrt.Model, samples: NDArray[Any]) -> dict[str, Any]:
     frontend, *network = np.median(np.column_stack([took[:, 0], took[:, 1:] - took[:, :1]]), 0).round(3).tolist()
     streams[-1].reset()
     thin = streams[-1].push(samples).thin
-    return {"model": model.name, "isa": model.isa, "threads": 1, "seconds": len(samples) / model.sample_rate,
-            "frontend_us": frontend, "period_us": 1e6 * streams[0].stride / model.sample_rate,
-            "levels": [{"thin": level, "network_us": us, "of_first": us / network[0]}
-                       for level, us in zip(levels, network, strict=True)],
-            "auto": {level: float((thin == index).mean()) for index, level in enumerate(model.thin_levels)}}
+    return {
+        "model": model.name,
+        "isa": model.isa,
+        "threads": 1,
+        "seconds": len(samples) / model.sample_rate,
+        "frontend_us": frontend,
+        "period_us": 1e6 * streams[0].stride / model.sample_rate,
+        "levels": [
+            {"thin": level, "network_us": us, "of_first": us / network[0]}
+            for level, us in zip(levels, network, strict=True)
+        ],
+        "auto": {level: float((thin == index).mean()) for index, level in enumerate(model.thin_levels)},
+    }
 
 
 def _table(result: dict[str, Any]) -> list[str]:
@@ -156,9 +190,13 @@ def _table(result: dict[str, Any]) -> list[str]:
     return [
         f"{result['model']}, {result['isa']}, 1 thread, a live stream of {result['seconds']:.0f} s of sound",
         f"front end   {result['frontend_us']:9.1f} us a decision",
-        *(f"{row['thin']:<11} {row['network_us']:9.1f} us a decision, {row['of_first']:6.1%} of "
-          f"{result['levels'][0]['thin']}" for row in result["levels"]),
-        f"auto ended with {auto}"]
+        *(
+            f"{row['thin']:<11} {row['network_us']:9.1f} us a decision, {row['of_first']:6.1%} of "
+            f"{result['levels'][0]['thin']}"
+            for row in result["levels"]
+        ),
+        f"auto ended with {auto}",
+    ]
 
 
 def _samples(model: kwsrt.Model, path: Path | None = None) -> NDArray[Any]:
@@ -173,7 +211,7 @@ def _samples(model: kwsrt.Model, path: Path | None = None) -> NDArray[Any]:
 
 def _chunks(samples: NDArray[Any], size: int) -> list[NDArray[Any]]:
     """Pieces of `size`, the last of which may be left out."""
-    return [samples[start:start + size] for start in range(0, len(samples) - size, size)]
+    return [samples[start : start + size] for start in range(0, len(samples) - size, size)]
 
 
 def _microseconds(stream: kwsrt.Stream, chunks: list[NDArray[Any]]) -> float:

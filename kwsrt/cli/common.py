@@ -1,4 +1,5 @@
 """What the commands share: the parser, common options, error lines, progress."""
+
 import argparse
 import dataclasses
 import json
@@ -20,8 +21,9 @@ class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose descriptions are shown as written and whose errors take one line."""
 
     def __init__(self, *, prog: str | None = None, description: str | None = None, help: str | None = None) -> None:
-        super().__init__(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter,
-                         allow_abbrev=False)
+        super().__init__(
+            prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
 
     def error(self, message: str) -> NoReturn:
         """Report wrong usage and exit with code 2."""
@@ -35,8 +37,12 @@ class Parser(argparse.ArgumentParser):
 
 def add_device_option(parser: argparse.ArgumentParser) -> None:
     """--device: a number, or a part of a name."""
-    parser.add_argument("--device", type=_device, metavar="DEVICE",
-                        help="number of a microphone, or a part of its name (kwsrt devices lists them)")
+    parser.add_argument(
+        "--device",
+        type=_device,
+        metavar="DEVICE",
+        help="number of a microphone, or a part of its name (kwsrt devices lists them)",
+    )
 
 
 def _device(text: str) -> int | str:
@@ -45,32 +51,60 @@ def _device(text: str) -> int | str:
 
 def add_model_options(parser: argparse.ArgumentParser, thin: str = "full") -> None:
     """--model and --thin."""
-    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="MODEL",
-                        help=f"a .kws file, or the name of a bundled model (default: {DEFAULT_MODEL})")
-    parser.add_argument("--thin", default=thin, metavar="LEVEL",
-                        help="a thinning level of the model, full or such as half and quarter: faster, a little less "
-                             f"accurate; or auto: deeper ones only where a thinner one is not sure (default: {thin})")
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="MODEL",
+        help=f"a .kws file, or the name of a bundled model (default: {DEFAULT_MODEL})",
+    )
+    parser.add_argument(
+        "--thin",
+        default=thin,
+        metavar="LEVEL",
+        help="a thinning level of the model, full or such as half and quarter: faster, a little less "
+        f"accurate; or auto: deeper ones only where a thinner one is not sure (default: {thin})",
+    )
 
 
 def add_detector_options(parser: argparse.ArgumentParser) -> None:
     """--threshold, --smoothing, --patience, --refractory, --debounce: those of Detector."""
-    parser.add_argument("--threshold", type=float, metavar="SCORE",
-                        help="score that a word must reach, 0 to 1 (default: what the model declares)")
-    parser.add_argument("--smoothing", type=int, metavar="N",
-                        help="decisions that a score is averaged over (default: what the model declares)")
-    parser.add_argument("--patience", type=int, metavar="N",
-                        help="decisions in a row that it takes (default: what the model declares)")
-    parser.add_argument("--refractory", type=float, metavar="S",
-                        help="seconds after a detection without another of the same word (default: 0.5)")
-    parser.add_argument("--debounce", type=float, metavar="S",
-                        help="seconds below the threshold before a word may come again (default: 0)")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        metavar="SCORE",
+        help="score that a word must reach, 0 to 1 (default: what the model declares)",
+    )
+    parser.add_argument(
+        "--smoothing",
+        type=int,
+        metavar="N",
+        help="decisions that a score is averaged over (default: what the model declares)",
+    )
+    parser.add_argument(
+        "--patience", type=int, metavar="N", help="decisions in a row that it takes (default: what the model declares)"
+    )
+    parser.add_argument(
+        "--refractory",
+        type=float,
+        metavar="S",
+        help="seconds after a detection without another of the same word (default: 0.5)",
+    )
+    parser.add_argument(
+        "--debounce",
+        type=float,
+        metavar="S",
+        help="seconds below the threshold before a word may come again (default: 0)",
+    )
 
 
 def add_channel_option(parser: argparse.ArgumentParser) -> None:
     """--channel: of recordings."""
-    parser.add_argument("--channel", type=_channel, metavar="N",
-                        help="the channel to hear of recordings that have several, 0 is the first (default: the mean "
-                             "of all)")
+    parser.add_argument(
+        "--channel",
+        type=_channel,
+        metavar="N",
+        help="the channel to hear of recordings that have several, 0 is the first (default: the mean of all)",
+    )
 
 
 def _channel(text: str) -> int:

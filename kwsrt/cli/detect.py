@@ -1,4 +1,5 @@
 """`kwsrt detect`: the keywords in recordings or in a live stream, with their times."""
+
 import argparse
 import sys
 from pathlib import Path
@@ -32,10 +33,14 @@ examples:
 
 def add_arguments(parser: Parser) -> None:
     """The command's arguments."""
-    parser.add_argument("files", nargs="+", metavar="FILE",
-                        help="a recording or a pipe: WAV, or with soundfile installed FLAC, Ogg, Opus, MP3 and more; "
-                             "any sample rate, any length; - reads standard input, also raw 16 kHz 16-bit "
-                             "little-endian mono samples")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="a recording or a pipe: WAV, or with soundfile installed FLAC, Ogg, Opus, MP3 and more; "
+        "any sample rate, any length; - reads standard input, also raw 16 kHz 16-bit "
+        "little-endian mono samples",
+    )
     add_channel_option(parser)
     add_model_options(parser)
     add_detector_options(parser)
@@ -49,8 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
     for name in arguments.files:
         try:
             source: Recording | Path = _standard_input() if name == "-" else Path(name)
-            events = kwsrt.detect(source, channel=arguments.channel, model=model, thin=arguments.thin,
-                                  **detector_options(arguments))
+            events = kwsrt.detect(
+                source, channel=arguments.channel, model=model, thin=arguments.thin, **detector_options(arguments)
+            )
             if len(arguments.files) > 1 and not arguments.json:
                 say(f"{name}:")
             heard = None

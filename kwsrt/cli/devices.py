@@ -1,4 +1,5 @@
 """`kwsrt devices`: the microphones of this machine."""
+
 import argparse
 import json
 
@@ -26,8 +27,10 @@ def run(arguments: argparse.Namespace) -> int:
             say(json.dumps(device))
         else:
             star = "*" if device["default"] else " "
-            say(f"{star} {device['index']:3}  {device['name']}  ({device['channels']} channels, "
-                f"{device['sample_rate']} Hz)")
+            say(
+                f"{star} {device['index']:3}  {device['name']}  ({device['channels']} channels, "
+                f"{device['sample_rate']} Hz)"
+            )
     if not found:
         raise kwsrt.MicrophoneError("no microphone found")
     return 0

@@ -1,4 +1,5 @@
 """`kwsrt eval`: accuracy over a folder of labelled clips."""
+
 import argparse
 import json
 from pathlib import Path
@@ -30,14 +31,25 @@ examples:
 def add_arguments(parser: Parser) -> None:
     """The command's arguments."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder that holds a folder for each label")
-    parser.add_argument("--list", type=Path, metavar="FILE",
-                        help="text file of the clips to evaluate, one a line, relative to DIR, as validation_list.txt")
+    parser.add_argument(
+        "--list",
+        type=Path,
+        metavar="FILE",
+        help="text file of the clips to evaluate, one a line, relative to DIR, as validation_list.txt",
+    )
     add_channel_option(parser)
     add_model_options(parser)
-    parser.add_argument("--plot", type=Path, metavar="FILE",
-                        help="write a picture of the confusion matrix (.png, .svg, .pdf); needs matplotlib")
-    add_json_option(parser, "one JSON object (accuracy, interval, clips, speakers, calibration_error, per_class, "
-                            "confusion; fractions of 1)")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="write a picture of the confusion matrix (.png, .svg, .pdf); needs matplotlib",
+    )
+    add_json_option(
+        parser,
+        "one JSON object (accuracy, interval, clips, speakers, calibration_error, per_class, "
+        "confusion; fractions of 1)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -71,13 +83,23 @@ def _table(result: dict[str, Any], of: str) -> list[str]:
     per_class, confusion = result["per_class"], result["confusion"]
     heard = list(next(iter(confusion.values())))
     rows = [["said / heard", *map(shown, heard), "accuracy"]]
-    rows += [[shown(true), *(str(clips or ".") for clips in row.values()), f"{per_class[true]:.1%}"]
-             for true, row in confusion.items()]
+    rows += [
+        [shown(true), *(str(clips or ".") for clips in row.values()), f"{per_class[true]:.1%}"]
+        for true, row in confusion.items()
+    ]
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.rjust(width) if i else cell.ljust(width)
-                       for i, (cell, width) in enumerate(zip(row, widths, strict=True))) for row in rows]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
     low, high = result["interval"]
     return [
         f"accuracy {result['accuracy']:.2%} over {result['clips']} clips ({of})",
         f"95 % interval {low:.2%} to {high:.2%}, bootstrap over {result['speakers']} speakers; "
-        f"calibration error {result['calibration_error']:.2%}", "", *lines]
+        f"calibration error {result['calibration_error']:.2%}",
+        "",
+        *lines,
+    ]

@@ -1,4 +1,5 @@
 """`kwsrt info`: what a model file says of itself, and whether it computes here what it should."""
+
 import argparse
 import json
 import math
@@ -23,10 +24,18 @@ examples:
 
 def add_arguments(parser: Parser) -> None:
     """The command's arguments."""
-    parser.add_argument("model", nargs="?", default=DEFAULT_MODEL, metavar="MODEL",
-                        help=f"a .kws file, or the name of a bundled model (default: {DEFAULT_MODEL})")
-    parser.add_argument("--verify", action="store_true",
-                        help="hear a test signal; exit code 1 when a score differs from the file's in any bit")
+    parser.add_argument(
+        "model",
+        nargs="?",
+        default=DEFAULT_MODEL,
+        metavar="MODEL",
+        help=f"a .kws file, or the name of a bundled model (default: {DEFAULT_MODEL})",
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="hear a test signal; exit code 1 when a score differs from the file's in any bit",
+    )
     add_json_option(parser, "one JSON object")
 
 
@@ -43,8 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         say(*_lines(facts))
     if difference != 0:
-        report(f"{arguments.model}: scores differ by up to {difference:.3g} on {model.isa}: do not trust this "
-               "build here; try KWSRT_ISA=scalar, and report it")
+        report(
+            f"{arguments.model}: scores differ by up to {difference:.3g} on {model.isa}: do not trust this "
+            "build here; try KWSRT_ISA=scalar, and report it"
+        )
         return 1
     if arguments.verify and not arguments.json:
         say(f"verified: the test signal gives the file's scores on {model.isa}, to the bit")
@@ -53,8 +64,15 @@ def run(arguments: argparse.Namespace) -> int:
 
 def describe(model: kwsrt.Model) -> dict[str, Any]:
     """Everything that is known of a model, the manifest first."""
-    own = {"name": model.name, "size": model.size, "checksum": model.checksum, "isa": model.isa,
-           "labels": list(model.labels), "thin_levels": list(model.thin_levels), "frontend": model.frontend.options}
+    own = {
+        "name": model.name,
+        "size": model.size,
+        "checksum": model.checksum,
+        "isa": model.isa,
+        "labels": list(model.labels),
+        "thin_levels": list(model.thin_levels),
+        "frontend": model.frontend.options,
+    }
     return own | {key: value for key, value in model.manifest.items() if key not in own}
 
 

@@ -1,4 +1,5 @@
 """`kwsrt listen`: keywords from the microphone, as they are said."""
+
 import argparse
 import collections
 import io
@@ -54,11 +55,18 @@ def add_arguments(parser: Parser) -> None:
     add_detector_options(parser)
     parser.add_argument("--seconds", type=float, metavar="N", help="stop after so many seconds of audio")
     parser.add_argument("--reconnect", action="store_true", help="wait for a device that disappeared, and go on")
-    parser.add_argument("--save-detections", type=Path, metavar="DIR",
-                        help="keep the two seconds around each detection there, as WAV files named by time and word")
-    parser.add_argument("--on-detect", metavar="COMMAND",
-                        help="a shell command to run for each detection, with KWSRT_LABEL, KWSRT_SCORE and KWSRT_TIME; "
-                             f"{MOST_COMMANDS} at once at most")
+    parser.add_argument(
+        "--save-detections",
+        type=Path,
+        metavar="DIR",
+        help="keep the two seconds around each detection there, as WAV files named by time and word",
+    )
+    parser.add_argument(
+        "--on-detect",
+        metavar="COMMAND",
+        help="a shell command to run for each detection, with KWSRT_LABEL, KWSRT_SCORE and KWSRT_TIME; "
+        f"{MOST_COMMANDS} at once at most",
+    )
     add_json_option(parser, "one JSON object a line (file: the device, label, score, time, start, end)")
 
 
@@ -68,8 +76,16 @@ def run(arguments: argparse.Namespace) -> int:
     keeper = Keeper(arguments.save_detections) if arguments.save_detections else None
     live = not arguments.json and sys.stdout.isatty()
     commands = Commands(arguments.on_detect) if arguments.on_detect else None
-    with kwsrt.listen(arguments.device, model=arguments.model, thin=arguments.thin, reconnect=arguments.reconnect,
-                      **detector_options(arguments)) as listener, view.opened(listener, live) as shown:
+    with (
+        kwsrt.listen(
+            arguments.device,
+            model=arguments.model,
+            thin=arguments.thin,
+            reconnect=arguments.reconnect,
+            **detector_options(arguments),
+        ) as listener,
+        view.opened(listener, live) as shown,
+    ):
         try:
             for step in _limited(listener, arguments.seconds):
                 if keeper:
@@ -103,9 +119,11 @@ def _limited(listener: Listener, seconds: float | None) -> Iterator[Step]:
 def _report(listener: Listener) -> None:
     """What went wrong on the way, if anything did."""
     microphone = listener.microphone
-    for count, what in ((microphone.overflows, "audio was lost because it came faster than it was read"),
-                        (microphone.reconnections, "the device disappeared and came back"),
-                        (listener.fallbacks, "the thinnest level took over because the machine was too busy")):
+    for count, what in (
+        (microphone.overflows, "audio was lost because it came faster than it was read"),
+        (microphone.reconnections, "the device disappeared and came back"),
+        (listener.fallbacks, "the thinnest level took over because the machine was too busy"),
+    ):
         if count:
             note(f"{what}: {count} time{'s' * (count > 1)}")
 
@@ -126,13 +144,16 @@ class Commands:
         """Run it, unless so many run already that the machine is better left alone."""
         self._running = [command for command in self._running if command.poll() is None]
         if len(self._running) >= MOST_COMMANDS:
-            report(f"--on-detect: {MOST_COMMANDS} commands run still; none is run for {heard.label!r} at "
-                   f"{heard.time:.2f} s")
+            report(
+                f"--on-detect: {MOST_COMMANDS} commands run still; none is run for {heard.label!r} at "
+                f"{heard.time:.2f} s"
+            )
             return
         said = {"KWSRT_LABEL": heard.label, "KWSRT_SCORE": f"{heard.score:.3f}", "KWSRT_TIME": f"{heard.time:.2f}"}
         try:
-            self._running.append(subprocess.Popen(self._command, shell=True, env={**os.environ, **said},
-                                                  stdin=subprocess.DEVNULL))
+            self._running.append(
+                subprocess.Popen(self._command, shell=True, env={**os.environ, **said}, stdin=subprocess.DEVNULL)
+            )
         except (OSError, ValueError, MemoryError) as error:  # ValueError: NUL, or text that is no text
             report(f"--on-detect: cannot run the command for {heard.label!r}: {described(error)}")
 
@@ -173,7 +194,7 @@ class Keeper:
         start = max(0, round((heard.time - KEPT / 2) * rate) - self._first)
         path = self._folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{heard.time:09.2f}-{safe_name(heard.label)}.wav"
         wav = io.BytesIO()
-        wavfile.write(wav, rate, held[start:start + round(KEPT * rate)])
+        wavfile.write(wav, rate, held[start : start + round(KEPT * rate)])
         try:
             files.write(path, wav.getvalue())
         except (OptionError, UnicodeEncodeError) as error:  # a full disk is no reason to stop listening

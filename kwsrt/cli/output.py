@@ -2,6 +2,7 @@
 
 Names and labels are shown so that they cannot move the cursor, change colours or begin a line of their own.
 """
+
 import contextlib
 import errno
 import os
@@ -122,8 +123,8 @@ def open_streams() -> None:
     for name, mode, flags in (("stdin", "r", os.O_WRONLY), ("stdout", "w", os.O_RDONLY), ("stderr", "w", os.O_WRONLY)):
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, flags)
-            setattr(sys, name, open(descriptor, mode, encoding="utf-8", errors="backslashreplace",  # noqa: SIM115
-                                    closefd=False))
+            stand_in = open(descriptor, mode, encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stand_in)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -1,4 +1,5 @@
 """Pictures of what was measured; needs matplotlib."""
+
 import io
 import warnings
 from pathlib import Path
@@ -43,8 +44,15 @@ def draw_confusion(result: dict[str, Any], title: str, path: Path) -> None:
     for i, row in enumerate(result["confusion"].values()):
         for j, clips in enumerate(row.values()):
             if clips:
-                axes.text(j, i, str(clips), ha="center", va="center", fontsize=8,
-                          color="white" if shares[i][j] > 0.5 else "black")
+                axes.text(
+                    j,
+                    i,
+                    str(clips),
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if shares[i][j] > 0.5 else "black",
+                )
     axes.set_xticks(range(len(heard)), map(shown, heard), rotation=45, ha="right", parse_math=False)
     axes.set_yticks(range(len(said)), map(shown, said), parse_math=False)
     axes.set_xlabel("heard")

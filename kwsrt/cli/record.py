@@ -1,4 +1,5 @@
 """`kwsrt record`: the microphone into a WAV file."""
+
 import argparse
 import contextlib
 import errno
@@ -42,10 +43,13 @@ def run(arguments: argparse.Namespace) -> int:
     """0."""
     check_seconds(arguments.seconds)
     most = None if arguments.seconds is None else round(arguments.seconds * RATE)
-    with (kwsrt.microphone(arguments.device, sample_rate=RATE) as microphone,
-          WavFile(arguments.file, RATE) as out, contextlib.suppress(KeyboardInterrupt)):
+    with (
+        kwsrt.microphone(arguments.device, sample_rate=RATE) as microphone,
+        WavFile(arguments.file, RATE) as out,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         for chunk in microphone:
-            out.write(as_int16(chunk)[:None if most is None else most - out.samples])
+            out.write(as_int16(chunk)[: None if most is None else most - out.samples])
             if most is not None and out.samples >= most:
                 break
     lost = f", audio lost {microphone.overflows} times" if microphone.overflows else ""
@@ -90,11 +94,12 @@ class WavFile:
         data = memoryview(samples.astype("<i2").tobytes())
         try:
             while data:
-                data = data[self._file.write(data):]
+                data = data[self._file.write(data) :]
         except OSError as error:
             self._tell()
-            raise OptionError(f"{self._path}: cannot write: {error.strerror or error}; "
-                              f"{self.samples / self._rate:.2f} s are in it") from None
+            raise OptionError(
+                f"{self._path}: cannot write: {error.strerror or error}; {self.samples / self._rate:.2f} s are in it"
+            ) from None
         self.samples += len(samples)
         if self.samples - self._told >= self._rate:
             self._tell()
@@ -109,8 +114,24 @@ class WavFile:
         else:
             kind, junk, extra = b"RIFF", b"JUNK", bytes(28)
             told, told_data = whole, size
-        header = HEADER.pack(kind, told, b"WAVE", junk, len(extra), extra,
-                             b"fmt ", 16, 1, 1, self._rate, 2 * self._rate, 2, 16, b"data", told_data)
+        header = HEADER.pack(
+            kind,
+            told,
+            b"WAVE",
+            junk,
+            len(extra),
+            extra,
+            b"fmt ",
+            16,
+            1,
+            1,
+            self._rate,
+            2 * self._rate,
+            2,
+            16,
+            b"data",
+            told_data,
+        )
         self._file.seek(0)
         if self._file.write(header) != len(header):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -1,4 +1,5 @@
 """`kwsrt simulate`: false alarms an hour in long recordings, and how many of the words said into them are found."""
+
 import argparse
 import json
 import os
@@ -44,28 +45,54 @@ MOST_PROCESSES = 4096
 
 def add_arguments(parser: Parser) -> None:
     """The command's arguments."""
-    parser.add_argument("recordings", nargs="+", type=Path, metavar="FILE|DIR",
-                        help="long recordings without keywords, or folders that hold them, at any depth")
+    parser.add_argument(
+        "recordings",
+        nargs="+",
+        type=Path,
+        metavar="FILE|DIR",
+        help="long recordings without keywords, or folders that hold them, at any depth",
+    )
     add_words_options(parser)
     add_model_options(parser)
     add_detector_options(parser)
-    parser.add_argument("--plot", type=Path, metavar="FILE",
-                        help="draw false alarms against words missed for many thresholds; needs matplotlib")
-    add_json_option(parser, "one JSON object (hours, false_alarms, false_alarms_per_hour and its 95 %% interval, "
-                            "words, recall, median_delay_s, per_label, levels, curve)")
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="draw false alarms against words missed for many thresholds; needs matplotlib",
+    )
+    add_json_option(
+        parser,
+        "one JSON object (hours, false_alarms, false_alarms_per_hour and its 95 %% interval, "
+        "words, recall, median_delay_s, per_label, levels, curve)",
+    )
 
 
 def add_words_options(parser: Parser) -> None:
     """--channel, --gate, --words, --list, --snr and --processes."""
     add_channel_option(parser)
-    parser.add_argument("--gate", type=float, metavar="DB",
-                        help="dB below a full-scale sine under which nothing is heard, such as -70 (default: none)")
+    parser.add_argument(
+        "--gate",
+        type=float,
+        metavar="DB",
+        help="dB below a full-scale sine under which nothing is heard, such as -70 (default: none)",
+    )
     parser.add_argument("--words", type=Path, metavar="DIR", help="clips to mix in, a folder for each label")
     parser.add_argument("--list", type=Path, metavar="FILE", help="text file of the clips to use, as in kwsrt eval")
-    parser.add_argument("--snr", type=float, default=10.0, metavar="DB",
-                        help="level of the words over what lies under them (default: %(default)g)")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="N",
-                        help="that share the recordings (default: %(default)s)")
+    parser.add_argument(
+        "--snr",
+        type=float,
+        default=10.0,
+        metavar="DB",
+        help="level of the words over what lies under them (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="that share the recordings (default: %(default)s)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -104,8 +131,10 @@ def takes(arguments: argparse.Namespace, model: kwsrt.Model) -> tuple[list[simul
     if not paths:
         raise AudioError(f"no recordings found: {', '.join(map(str, arguments.recordings))}")
     audio.check_channel(arguments.channel)
-    jobs = [simulation.Job(arguments.model, path, arguments.thin, arguments.gate, channel=arguments.channel)
-            for path in paths]
+    jobs = [
+        simulation.Job(arguments.model, path, arguments.thin, arguments.gate, channel=arguments.channel)
+        for path in paths
+    ]
     left_out: set[str] = set()
     if arguments.words:
         clips = tuple(_words(arguments, model, left_out))
@@ -129,8 +158,11 @@ def takes(arguments: argparse.Namespace, model: kwsrt.Model) -> tuple[list[simul
 
 def _words(arguments: argparse.Namespace, model: kwsrt.Model, left_out: set[str]) -> Iterator[tuple[str, Path]]:
     """Labels and paths of the words to mix in. Those that cannot be used are reported and added to `left_out`."""
-    found = [(path, label) for path, label in find_clips(arguments.words, arguments.list, model.labels)
-             if not label.startswith("_")]
+    found = [
+        (path, label)
+        for path, label in find_clips(arguments.words, arguments.list, model.labels)
+        if not label.startswith("_")
+    ]
     if not found:
         raise OptionError(f"{arguments.words}: no clips of this model's keywords")
     bad = 0
@@ -149,15 +181,19 @@ def _words(arguments: argparse.Namespace, model: kwsrt.Model, left_out: set[str]
 
 def _text(result: dict[str, Any], title: str) -> list[str]:
     low, high = result["interval"]
-    lines = [f"{title}, {result['hours']:.2f} hours",
-             f"false alarms  {result['false_alarms_per_hour']:8.2f} an hour ({result['false_alarms']}; 95 % interval "
-             f"{low:.2f} to {high:.2f})"]
+    lines = [
+        f"{title}, {result['hours']:.2f} hours",
+        f"false alarms  {result['false_alarms_per_hour']:8.2f} an hour ({result['false_alarms']}; 95 % interval "
+        f"{low:.2f} to {high:.2f})",
+    ]
     if result["words"]:
         lines += [f"words found   {result['recall']:8.1%} of {result['words']}"]
     if result["median_delay_s"] is not None:
         lines += [f"delay         {result['median_delay_s']:8.2f} s after the end of the word (median)"]
     used = ", ".join(f"{level} {share:.1%}" for level, share in result["levels"].items() if share)
     lines += [f"decisions     {used}"]
-    return lines + [f"  {label:<12} {row['false_alarms']:5} false" +
-                    (f", {row['found']} of {row['words']} found" if row["words"] else "")
-                    for label, row in result["per_label"].items()]
+    return lines + [
+        f"  {label:<12} {row['false_alarms']:5} false"
+        + (f", {row['found']} of {row['words']} found" if row["words"] else "")
+        for label, row in result["per_label"].items()
+    ]

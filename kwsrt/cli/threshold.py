@@ -1,4 +1,5 @@
 """`kwsrt threshold`: the thresholds that a wanted number of false alarms an hour takes."""
+
 import argparse
 import json
 from functools import partial
@@ -26,10 +27,20 @@ example:
 
 def add_arguments(parser: Parser) -> None:
     """The command's arguments."""
-    parser.add_argument("recordings", nargs="+", type=Path, metavar="FILE|DIR",
-                        help="long recordings without keywords, or folders that hold them, at any depth")
-    parser.add_argument("--rate", type=float, default=0.5, metavar="N",
-                        help="false alarms an hour, of all words together (default: %(default)g)")
+    parser.add_argument(
+        "recordings",
+        nargs="+",
+        type=Path,
+        metavar="FILE|DIR",
+        help="long recordings without keywords, or folders that hold them, at any depth",
+    )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=0.5,
+        metavar="N",
+        help="false alarms an hour, of all words together (default: %(default)g)",
+    )
     add_words_options(parser)
     add_model_options(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="the model with these thresholds")
@@ -57,8 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _text(result: dict[str, Any]) -> list[str]:
     low, high = result["interval"]
     lines = [f"{label:<12} {value:.3f}" for label, value in result["threshold"].items()]
-    lines += [f"false alarms {result['false_alarms_per_hour']:.2f} an hour, 95 % interval {low:.2f} to {high:.2f}, "
-              f"in {result['hours']:.2f} hours"]
+    lines += [
+        f"false alarms {result['false_alarms_per_hour']:.2f} an hour, 95 % interval {low:.2f} to {high:.2f}, "
+        f"in {result['hours']:.2f} hours"
+    ]
     if result["words"]:
         lines += [f"words found  {result['recall']:.1%} of {result['words']}"]
     return lines

@@ -1,4 +1,5 @@
 """The live view of `kwsrt listen` in a terminal: level, scores, last detections."""
+
 from __future__ import annotations
 
 import collections
@@ -58,17 +59,25 @@ class View:
 
         microphone, stream = self._listener.microphone, self._listener.stream
         lost = f", audio lost {microphone.overflows} times" if microphone.overflows else ""
-        title = (f"{self._listener.model.name} on {microphone.name}, {microphone.native_rate} Hz, thin {stream.thin}, "
-                 f"{self._seconds:.0f} s{lost}")
+        title = (
+            f"{self._listener.model.name} on {microphone.name}, {microphone.native_rate} Hz, thin {stream.thin}, "
+            f"{self._seconds:.0f} s{lost}"
+        )
         table = Table.grid(padding=(0, 2))
         share = min(1.0, max(0.0, 1 - self._loudness / LOWEST))
         # Everything is Text: in a plain string rich would take brackets of a label for its markup.
         table.add_row(Text("level"), Text(_bar(share), "cyan"), Text(f"{self._loudness:.0f} dB"), Text())
-        events = [Text.assemble(f"{heard.time:8.2f} s  ", (shown(heard.label), "bold"), f"  {heard.score:.2f}")
-                  for heard in self._heard]
+        events = [
+            Text.assemble(f"{heard.time:8.2f} s  ", (shown(heard.label), "bold"), f"  {heard.score:.2f}")
+            for heard in self._heard
+        ]
         for index, (label, score) in enumerate(self._scores.items()):
-            table.add_row(Text(shown(label)), Text(_bar(score), "blue" if label.startswith("_") else "green"),
-                          Text(f"{score:.2f}"), events[index] if index < len(events) else Text())
+            table.add_row(
+                Text(shown(label)),
+                Text(_bar(score), "blue" if label.startswith("_") else "green"),
+                Text(f"{score:.2f}"),
+                events[index] if index < len(events) else Text(),
+            )
         return Group(Text(shown(title)), table)
 
 

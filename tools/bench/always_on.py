@@ -8,6 +8,7 @@ The float network gets kwsrt's own front end, once for new frames only, so that 
 once for the whole window at every decision. Turns are interleaved, CPU time is the process's. Writes
 DEST/always_on.json.
 """
+
 import argparse
 import os
 import statistics
@@ -33,9 +34,10 @@ Listening = Callable[[NDArray[np.int16]], object]
 
 def kwsrt_listens(model: kwsrt.Model, thin: str) -> Listening:
     """Scores of a stream, smoothed into detections."""
+
     def listen(samples: NDArray[np.int16]) -> object:
         stream, detector = model.stream(thin=thin, stride=STRIDE), model.detector()
-        return [detector.push(stream.push(samples[at:at + CHUNK])) for at in range(0, len(samples), CHUNK)]
+        return [detector.push(stream.push(samples[at : at + CHUNK])) for at in range(0, len(samples), CHUNK)]
 
     return listen
 
@@ -48,7 +50,7 @@ def float_listens(model: kwsrt.Model, infer: Callable[[], object], features: NDA
         online = OnlineFrontEnd(model.frontend)
         window = np.zeros((frames, model.network.bins), np.float32)
         for at in range(0, len(samples), CHUNK):
-            new = online.accept(samples[at:at + CHUNK])
+            new = online.accept(samples[at : at + CHUNK])
             if len(new):
                 window = np.concatenate([window, new])[-frames:]
                 features[0] = window
@@ -60,9 +62,10 @@ def float_listens(model: kwsrt.Model, infer: Callable[[], object], features: NDA
 
 def float_window_listens(model: kwsrt.Model, infer: Callable[[], object], features: NDArray[np.float32]) -> Listening:
     """The same, features and all: every decision computes those of its whole window."""
+
     def listen(samples: NDArray[np.int16]) -> object:
         for end in range(model.window, len(samples), CHUNK):
-            features[0] = model.frontend.features(samples[end - model.window:end])
+            features[0] = model.frontend.features(samples[end - model.window : end])
             infer()
         return features
 
@@ -79,7 +82,7 @@ def microwakeword_listens() -> Listening:
         features, heard = MicroWakeWordFeatures(), 0
         word.reset()
         for at in range(0, len(samples), CHUNK):
-            for window in features.process_streaming(samples[at:at + CHUNK].tobytes()):
+            for window in features.process_streaming(samples[at : at + CHUNK].tobytes()):
                 heard += bool(word.process_streaming(window))
         return heard
 
@@ -120,29 +123,47 @@ def main() -> int:
     arguments = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     models = [kwsrt.load(name) for name in arguments.model or ["commands12"]]
-    recorded = audio.prepare(*audio.read(arguments.audio), 16000)[:int(16000 * arguments.seconds)]
+    recorded = audio.prepare(*audio.read(arguments.audio), 16000)[: int(16000 * arguments.seconds)]
     samples = np.asarray(np.clip(np.rint(recorded * 32767), -32768, 32767), np.int16)
     first = models[0]
     features = np.zeros((1, first.network.frames, first.network.bins), np.float32)
     name, infer = fastest(arguments.dest / "models", first.thin_levels[0], features)
-    work: dict[str, Any] = {f"kwsrt {model.name} {thin}": kwsrt_listens(model, thin)
-                            for model in models for thin in (*model.thin_levels, "auto")}
-    work |= {f"float full, {name}": float_listens(first, infer, features),
-             f"float full, {name}, features anew": float_window_listens(first, infer, features),
-             "pymicro-wakeword": microwakeword_listens()}
+    work: dict[str, Any] = {
+        f"kwsrt {model.name} {thin}": kwsrt_listens(model, thin)
+        for model in models
+        for thin in (*model.thin_levels, "auto")
+    }
+    work |= {
+        f"float full, {name}": float_listens(first, infer, features),
+        f"float full, {name}, features anew": float_window_listens(first, infer, features),
+        "pymicro-wakeword": microwakeword_listens(),
+    }
     took: dict[str, list[float]] = {label: [] for label in work}
     for turn in range(arguments.rounds + 1):
         for label, listen in work.items():
             share = cpu_share(listen, samples)
             if turn:
                 took[label].append(share)
-    ratios = {label: {peer: summary((np.array(took[peer]) / np.array(values)).tolist())
-                      for peer in work if not peer.startswith("kwsrt")}
-              for label, values in took.items() if label.startswith("kwsrt")}
-    result = {"machine": machine(), "isa": first.isa, "threads": 1, "rounds": arguments.rounds,
-              "versions": versions(["onnxruntime", "openvino", "MNN", "ai-edge-litert", "pymicro-wakeword"]),
-              "recording": arguments.audio.name, "seconds": len(samples) / 16000,
-              "cpu_share": {label: summary(values) for label, values in took.items()}, "times less than": ratios}
+    ratios = {
+        label: {
+            peer: summary((np.array(took[peer]) / np.array(values)).tolist())
+            for peer in work
+            if not peer.startswith("kwsrt")
+        }
+        for label, values in took.items()
+        if label.startswith("kwsrt")
+    }
+    result = {
+        "machine": machine(),
+        "isa": first.isa,
+        "threads": 1,
+        "rounds": arguments.rounds,
+        "versions": versions(["onnxruntime", "openvino", "MNN", "ai-edge-litert", "pymicro-wakeword"]),
+        "recording": arguments.audio.name,
+        "seconds": len(samples) / 16000,
+        "cpu_share": {label: summary(values) for label, values in took.items()},
+        "times less than": ratios,
+    }
     write(arguments.dest / "always_on.json", result)
     print(f"{result['machine']}, {result['isa']}: CPU of one core while listening, median (quartiles)")
     for label, share in result["cpu_share"].items():

@@ -10,6 +10,7 @@ ARM_ROOT as .ci/arm/setup.sh leaves it, with the wheel unpacked into site64 (.ci
 peers.py; QEMU from qemu.sh. The peers' aarch64 wheels are installed into DEST/arm. Every count is of the whole process,
 Python included, for REPEATS more calls, divided by them: all are counted alike. Writes DEST/arm.json.
 """
+
 import argparse
 import os
 import re
@@ -24,8 +25,17 @@ from tools.bench.common import write
 from tools.bench.engines import FORMS
 
 REPEATS = 200
-PEERS = ["onnxruntime==1.31.1", "MNN==3.6.1", "ai-edge-litert==2.3.0", "flatbuffers", "protobuf", "packaging", "tqdm",
-         "typing_extensions", "backports.strenum"]
+PEERS = [
+    "onnxruntime==1.31.1",
+    "MNN==3.6.1",
+    "ai-edge-litert==2.3.0",
+    "flatbuffers",
+    "protobuf",
+    "packaging",
+    "tqdm",
+    "typing_extensions",
+    "backports.strenum",
+]
 PLATFORMS = ["any", *(f"manylinux_2_{minor}_aarch64" for minor in (35, 31, 28, 27, 17)), "manylinux2014_aarch64"]
 ROOT = Path(__file__).resolve().parents[2]
 WORK = """
@@ -54,20 +64,68 @@ for _ in range(count):
 def install(folder: Path) -> None:
     """The peers' wheels, unpacked."""
     platforms = [option for platform in PLATFORMS for option in ("--platform", platform)]
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--only-binary=:all:", "--no-deps", "--no-compile",
-                    "--upgrade", "--target", str(folder), "--python-version", "3.11", "--implementation", "cp", "--abi",
-                    "cp311", "--abi", "abi3", "--abi", "none", *platforms, *PEERS], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--only-binary=:all:",
+            "--no-deps",
+            "--no-compile",
+            "--upgrade",
+            "--target",
+            str(folder),
+            "--python-version",
+            "3.11",
+            "--implementation",
+            "cp",
+            "--abi",
+            "cp311",
+            "--abi",
+            "abi3",
+            "--abi",
+            "none",
+            *platforms,
+            *PEERS,
+        ],
+        check=True,
+    )
 
 
 def instructions(root: Path, qemu: Path, site: Path, arguments: list[str], count: int) -> int:
     """Of a whole run with `count` calls."""
     path = f"{root}/site64:{site}"
-    settings = [f"PYTHONHOME={root}/sys64/usr", f"PYTHONPATH={path}", "PYTHONHASHSEED=0", "PYTHONDONTWRITEBYTECODE=1",
-                "OPENBLAS_NUM_THREADS=1"]
-    command = ["setarch", "-R", "env", "-i", "PATH=/usr/bin:/bin", str(qemu / "qemu-aarch64"), "-cpu", "cortex-a53",
-               "-plugin", f"{qemu}/libinsn.so,inline=on", "-d", "plugin", "-L", str(root / "sys64"),
-               *(item for setting in settings for item in ("-E", setting)), f"{root}/sys64/usr/bin/python3.11", "-c",
-               WORK, *arguments, str(count)]
+    settings = [
+        f"PYTHONHOME={root}/sys64/usr",
+        f"PYTHONPATH={path}",
+        "PYTHONHASHSEED=0",
+        "PYTHONDONTWRITEBYTECODE=1",
+        "OPENBLAS_NUM_THREADS=1",
+    ]
+    command = [
+        "setarch",
+        "-R",
+        "env",
+        "-i",
+        "PATH=/usr/bin:/bin",
+        str(qemu / "qemu-aarch64"),
+        "-cpu",
+        "cortex-a53",
+        "-plugin",
+        f"{qemu}/libinsn.so,inline=on",
+        "-d",
+        "plugin",
+        "-L",
+        str(root / "sys64"),
+        *(item for setting in settings for item in ("-E", setting)),
+        f"{root}/sys64/usr/bin/python3.11",
+        "-c",
+        WORK,
+        *arguments,
+        str(count),
+    ]
     done = subprocess.run(command, cwd=site, capture_output=True, text=True, check=False)
     found = re.findall(r"total insns: (\d+)", done.stdout + done.stderr)
     if done.returncode or not found:
@@ -88,8 +146,11 @@ def main() -> int:
     install(site)
     shutil.copy(ROOT / "tools" / "bench" / "engines.py", site)
     network = file_format.read(arguments.model).manifest["network"]
-    work = {f"kwsrt {way} {level}": [way, str(arguments.model.resolve()), level]
-            for way in ("stream", "window") for level in network["levels"]}
+    work = {
+        f"kwsrt {way} {level}": [way, str(arguments.model.resolve()), level]
+        for way in ("stream", "window")
+        for level in network["levels"]
+    }
     frames = str(network["frames"])
     for form in FORMS:
         for engine, ending in (("onnxruntime", "onnx"), ("MNN", "mnn"), ("ai-edge-litert", "tflite")):
@@ -104,14 +165,19 @@ def main() -> int:
         counts = dict(zip(work, pool.map(counted, work), strict=True))
     best = min(number for name, number in counts.items() if " float " in name)
     int8 = counts["ai-edge-litert int8 DS-CNN"]
-    ratios = {name: {"float full": best / number, "int8 DS-CNN": int8 / number}
-              for name, number in counts.items() if name.startswith("kwsrt")}
+    ratios = {
+        name: {"float full": best / number, "int8 DS-CNN": int8 / number}
+        for name, number in counts.items()
+        if name.startswith("kwsrt")
+    }
     write(arguments.dest / "arm.json", {"cpu": "cortex-a53, emulated", "instructions": counts, "times fewer": ratios})
     for name, number in sorted(counts.items(), key=lambda item: item[1]):
         print(f"{name:36} {number:12,} instructions")
     for name, peers in ratios.items():
-        print(f"{name}: {peers['float full']:.1f} times fewer than the best float32, "
-              f"{peers['int8 DS-CNN']:.1f} than int8 DS-CNN")
+        print(
+            f"{name}: {peers['float full']:.1f} times fewer than the best float32, "
+            f"{peers['int8 DS-CNN']:.1f} than int8 DS-CNN"
+        )
     return 0
 
 

@@ -1,4 +1,5 @@
 """What every benchmark shares: the machine in words, interleaved rounds, JSON."""
+
 import json
 import platform
 import statistics

@@ -6,6 +6,7 @@ The layers of the benchmark's reference (49 x 10 MFCC; a 10 x 4 convolution of s
 channels, pooling, a linear layer), with random weights: what it hears is of no interest here, and what it costs does
 not depend on it.
 """
+
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tensorflow.keras import layers
 
 def network() -> Any:
     """The Keras model."""
+
     def finish(x: Any) -> Any:
         return layers.ReLU()(layers.BatchNormalization()(x))
 
@@ -35,8 +37,9 @@ def main(path: str) -> None:
     random = np.random.default_rng(1)
     converter = tf.lite.TFLiteConverter.from_keras_model(network())
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([random.normal(size=(1, 49, 10, 1)).astype(np.float32)]
-                                                for _ in range(50))
+    converter.representative_dataset = lambda: (
+        [random.normal(size=(1, 49, 10, 1)).astype(np.float32)] for _ in range(50)
+    )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     Path(path).write_bytes(converter.convert())

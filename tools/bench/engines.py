@@ -1,4 +1,5 @@
 """The float network, and others, in the peers' Python APIs: each a function that runs one inference, in one thread."""
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,5 +65,9 @@ def litert(path: Path, features: NDArray[np.float32]) -> Inference:
 
 
 #: {name: (loader, file ending)}
-ENGINES = {"onnxruntime": (onnxruntime, "onnx"), "openvino": (openvino, "onnx"), "MNN": (mnn, "mnn"),
-           "ai-edge-litert": (litert, "tflite")}
+ENGINES = {
+    "onnxruntime": (onnxruntime, "onnx"),
+    "openvino": (openvino, "onnx"),
+    "MNN": (mnn, "mnn"),
+    "ai-edge-litert": (litert, "tflite"),
+}

@@ -5,6 +5,7 @@ Two forms of the same numbers, since engines differ in what they do well: "conv"
 makes every linear layer a convolution, without a transposition in between; "matmul" has rows of channels and matrix
 products. Input: features [1, frames, bins] in the int8 scale of the front end, output: scores [1, classes].
 """
+
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,14 +25,25 @@ class _FloatGraph(Graph):
 
     def conv(self, name: str, x: str, weights: Array, affine: Array, slope: Array, **attributes: Any) -> str:
         folded = affine[0].reshape(-1, 1, 1, 1) * weights
-        y = self.op("Conv", x, self.constant(f"{name}.weight", folded), self.constant(f"{name}.bias", affine[1]),
-                    kernel_shape=weights.shape[2:], **attributes)
+        y = self.op(
+            "Conv",
+            x,
+            self.constant(f"{name}.weight", folded),
+            self.constant(f"{name}.bias", affine[1]),
+            kernel_shape=weights.shape[2:],
+            **attributes,
+        )
         slopes = np.broadcast_to(slope, affine[1].shape).reshape(-1, 1, 1)
         return self.op("PRelu", y, self.constant(f"{name}.slope", slopes))
 
     def linear(self, name: str, x: str, weights: Array, affine: Array, slope: Array) -> str:
-        y = self.op("Gemm", x, self.constant(f"{name}.weight", affine[0][:, None] * weights),
-                    self.constant(f"{name}.bias", affine[1]), transB=1)
+        y = self.op(
+            "Gemm",
+            x,
+            self.constant(f"{name}.weight", affine[0][:, None] * weights),
+            self.constant(f"{name}.bias", affine[1]),
+            transB=1,
+        )
         return self.op("PRelu", y, self.constant(f"{name}.slope", np.broadcast_to(slope, affine[1].shape)))
 
     def reshape(self, x: str, *shape: int) -> str:
@@ -85,13 +97,19 @@ def export(manifest: Mapping[str, Any], tensors: Mapping[str, Array], level: str
     head = a[:, None] * tensors["classifier.weight"].astype(np.float32) * tensors["scales"][-1]
     if not flat:  # channels come before steps
         head = head.reshape(-1, steps, width).transpose(0, 2, 1).reshape(len(a), -1)
-    logits = g.op("Gemm", g.reshape(x, 1, steps * width), g.constant("classifier.weight", head),
-                  g.constant("classifier.bias", b), transB=1)
+    logits = g.op(
+        "Gemm",
+        g.reshape(x, 1, steps * width),
+        g.constant("classifier.weight", head),
+        g.constant("classifier.bias", b),
+        transB=1,
+    )
     g.nodes.append(helper.make_node("Softmax", [logits], ["scores"], axis=-1))
     features = helper.make_tensor_value_info("features", TensorProto.FLOAT, [1, frames, bins])
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, len(a)])
-    graph = helper.make_graph(g.nodes, f"{manifest['name']}-{level}", [features], [scores],
-                              list(g.initializers.values()))
+    graph = helper.make_graph(
+        g.nodes, f"{manifest['name']}-{level}", [features], [scores], list(g.initializers.values())
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="kwsrt")
     model.ir_version = 8
     onnx.checker.check_model(model, full_check=True)

@@ -1,7 +1,8 @@
 """What kwsrt takes besides time: bytes of model, package and stream; and the seconds to import and load it.
 
-    DEST/run/bin/python -m tools.bench.footprint [WHEEL]        (any environment with kwsrt installed will do)
+DEST/run/bin/python -m tools.bench.footprint [WHEEL]        (any environment with kwsrt installed will do)
 """
+
 import argparse
 import statistics
 import subprocess
@@ -24,8 +25,11 @@ def seconds(code: str) -> float:
 
 def main() -> int:
     """0."""
-    parser = argparse.ArgumentParser(prog="python -m tools.bench.footprint", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.bench.footprint",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("wheel", type=Path, nargs="?", help="whose size to print, too")
     wheel = parser.parse_args().wheel
     model = kwsrt.load()
@@ -39,8 +43,10 @@ def main() -> int:
     print(f"a stream: {model.stream().memory:,} bytes")
     turns = [(seconds("import numpy"), seconds("import numpy, kwsrt; kwsrt.load()")) for _ in range(ROUNDS)]
     more = [ours - numpy for numpy, ours in turns]
-    print(f"import and load: {statistics.median(more):.3f} s more than importing numpy "
-          f"({min(more):.3f} to {max(more):.3f}, {ROUNDS} turns)")
+    print(
+        f"import and load: {statistics.median(more):.3f} s more than importing numpy "
+        f"({min(more):.3f} to {max(more):.3f}, {ROUNDS} turns)"
+    )
     return 0
 
 

@@ -9,6 +9,7 @@ of eight steps and for one step of a causal network. QEMU writes a line for ever
 and the lines are counted: exact, and the same on any host with the same compiler. Instructions are not cycles. Needs
 gcc-aarch64-linux-gnu, libc6-dev-arm64-cross and qemu-user-static (Debian).
 """
+
 import argparse
 import json
 import re
@@ -29,8 +30,20 @@ TOLERANCE = 0.02
 #: frames and decisions in a second of audio: hops of 480 samples, a causal network decides every four of them
 FRAMES, STEPS = 16000 / 480, 16000 / 1920
 #: what all levels share, and how often each block's work is done, by the first word of a call
-STEM = ("widen", "conv1", "staircase 16x16", "patches", "conv2", "staircase 8x32", "fc1", "affine 128", "levels",
-        "to_int8", "dense", "softmax")
+STEM = (
+    "widen",
+    "conv1",
+    "staircase 16x16",
+    "patches",
+    "conv2",
+    "staircase 8x32",
+    "fc1",
+    "affine 128",
+    "levels",
+    "to_int8",
+    "dense",
+    "softmax",
+)
 BLOCK = ("memory", "affine_codes", "expand", "staircase 256", "project", "affine_levels")
 LEVELS = {"full": 8, "half": 4, "quarter": 2}
 
@@ -46,11 +59,15 @@ def build(folder: Path) -> Path:
 
 def symbols(binary: Path) -> list[tuple[int, int, str]]:
     """Start, end and name of each function."""
-    names = subprocess.run([COMPILER.replace("gcc", "nm"), "-S", str(binary)], capture_output=True, text=True,
-                           check=True).stdout
+    names = subprocess.run(
+        [COMPILER.replace("gcc", "nm"), "-S", str(binary)], capture_output=True, text=True, check=True
+    ).stdout
     parts = [line.split() for line in names.splitlines()]
-    return [(int(start, 16), int(start, 16) + int(size, 16), name)
-            for start, size, kind, name in (part for part in parts if len(part) == 4) if kind in "tT"]
+    return [
+        (int(start, 16), int(start, 16) + int(size, 16), name)
+        for start, size, kind, name in (part for part in parts if len(part) == 4)
+        if kind in "tT"
+    ]
 
 
 def functions(program: Path) -> list[tuple[int, int, str]]:
@@ -65,8 +82,20 @@ def traces(folder: Path, isa: str = "neon") -> Iterator[tuple[str, list[int]]]:
     program, log = build(folder), folder / "log"
     spans = functions(program)
     ranges = ",".join(f"{start:#x}..{end - 1:#x}" for start, end, _ in spans)
-    command = ["qemu-aarch64-static", "-cpu", "cortex-a53", "-singlestep", "-d", "nochain,exec", "-dfilter", ranges,
-               "-D", str(log), str(program), isa]
+    command = [
+        "qemu-aarch64-static",
+        "-cpu",
+        "cortex-a53",
+        "-singlestep",
+        "-d",
+        "nochain,exec",
+        "-dfilter",
+        ranges,
+        "-D",
+        str(log),
+        str(program),
+        isa,
+    ]
     names = iter(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")[:-1])
     start, end = next((start, end) for start, end, name in spans if name == "mark")
     call: list[int] | None = None
@@ -105,8 +134,11 @@ def second(counts: dict[str, int], level: str) -> float:
 
 def slower(counts: dict[str, int], baseline: dict[str, int]) -> list[str]:
     """One line for every call that takes more than TOLERANCE beyond the baseline, or is gone."""
-    lines = [f"{name}: {before:,} -> {counts[name]:,} instructions ({counts[name] / before - 1:+.1%})"
-             for name, before in baseline.items() if name in counts and counts[name] > before * (1 + TOLERANCE)]
+    lines = [
+        f"{name}: {before:,} -> {counts[name]:,} instructions ({counts[name] / before - 1:+.1%})"
+        for name, before in baseline.items()
+        if name in counts and counts[name] > before * (1 + TOLERANCE)
+    ]
     return lines + [f"{name}: not counted any more" for name in baseline if name not in counts]
 
 
@@ -127,8 +159,10 @@ def main() -> int:
             print(f"{kernel:{width}} {counts[name]:8,} {counts[kernel + '|step']:8,}")
     for level in LEVELS:
         print(f"{level:{width}} {decision(counts, level, 'window'):8,} {decision(counts, level, 'step'):8,}")
-    print("a second of audio, causal, front end included, million instructions: "
-          + ", ".join(f"{level} {second(counts, level) / 1e6:.2f}" for level in LEVELS))
+    print(
+        "a second of audio, causal, front end included, million instructions: "
+        + ", ".join(f"{level} {second(counts, level) / 1e6:.2f}" for level in LEVELS)
+    )
     problems = slower(counts, json.loads(BASELINE.read_text())) if arguments.check else []
     print(*problems, sep="\n")
     return 1 if problems else 0

@@ -87,7 +87,7 @@ static void frame(void)
     CALL("staircase 256", 8, 1, staircase(rows, HIDDEN))                                                               \
     CALL("project bgemm 256x128", 8, 1, bgemm(rows, HIDDEN, WIDTH))                                                    \
     CALL("affine_levels 128", 8, 1, k->affine_levels(&epilogue, &quantizer, sums, floats, rows, WIDTH, y, q))          \
-    CALL("to_int8 128", 8, 1, k->to_int8(floats, WIDTH * rows, 10.0f, q))                                              \
+    CALL("to_int8 128", 8, 1, k->to_int8(floats, WIDTH *rows, 10.0f, q))                                               \
     CALL("dense 1024x12", 1, 1, k->dense((const int8_t *)bytes, q, STEPS *WIDTH, CLASSES, wide_sums))                  \
     CALL("softmax 12", 1, 1, kws_softmax(floats, CLASSES, scores))
 

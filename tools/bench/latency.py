@@ -8,6 +8,7 @@ samples, makes features of them, too, and computes what is new; the others' feat
 All have their turns in the same rounds, so the ratios hold even where the clock does not; the ratio of a round is taken
 first, then the median over the rounds. Writes DEST/latency.json.
 """
+
 import argparse
 import sys
 from functools import partial
@@ -42,17 +43,30 @@ def measure(models: Path, model: kwsrt.Model, rounds: int, seconds: float) -> di
     took = interleaved(work, rounds, seconds)
     medians = {name: summary(values) for name, values in took.items()}
     floats = [name for name in work if not name.startswith("kwsrt")]
-    best = {level: min((name for name in floats if name.endswith(f" {level}")),
-                       key=lambda name: medians[name]["median"]) for level in model.thin_levels}
+    best = {
+        level: min((name for name in floats if name.endswith(f" {level}")), key=lambda name: medians[name]["median"])
+        for level in model.thin_levels
+    }
     full = model.thin_levels[0]
     ratios = {}
     for level in model.thin_levels:
         for way in ("stream", "window"):
             ours = np.array(took[f"kwsrt {way} {level}"])
-            ratios[f"{way} {level}"] = {float_level: summary((np.array(took[best[float_level]]) / ours).tolist())
-                                        for float_level in dict.fromkeys((level, full))}
-    return {"machine": machine(), "isa": model.isa, "model": model.name, "threads": 1, "rounds": rounds,
-            "versions": versions(PACKAGES), "us": medians, "fastest float": best, "times faster than float": ratios}
+            ratios[f"{way} {level}"] = {
+                float_level: summary((np.array(took[best[float_level]]) / ours).tolist())
+                for float_level in dict.fromkeys((level, full))
+            }
+    return {
+        "machine": machine(),
+        "isa": model.isa,
+        "model": model.name,
+        "threads": 1,
+        "rounds": rounds,
+        "versions": versions(PACKAGES),
+        "us": medians,
+        "fastest float": best,
+        "times faster than float": ratios,
+    }
 
 
 def main() -> int:

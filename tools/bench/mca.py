@@ -11,6 +11,7 @@ Listening: every instruction that a kernel executes, in the order in which QEMU 
 through the model as one piece of straight code: perfect branch prediction, all loads from the first cache. A second of
 audio is its frames and the decisions of a causal network; a Raspberry Pi 3 has 1.2 billion cycles for it.
 """
+
 import argparse
 import re
 import subprocess
@@ -28,8 +29,12 @@ PI3 = 1.2e9
 def loops() -> dict[str, list[str]]:
     """The instructions of each asm loop, by its shape."""
     source = ROOT / "csrc" / "kernels" / "bgemm_neon.c"
-    text = subprocess.run([COMPILER, *FLAGS, "-I", str(ROOT / "csrc"), "-S", str(source), "-o", "-"],
-                          capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(
+        [COMPILER, *FLAGS, "-I", str(ROOT / "csrc"), "-S", str(source), "-o", "-"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     found: dict[str, list[str]] = {}
     for body in re.findall(r"^1:\n(.*?b\.ne 1b)", text, re.MULTILINE | re.DOTALL):
         lines = [line for line in body.splitlines() if line.strip()]
@@ -48,8 +53,12 @@ def cycles(mca: str, lines: list[str], cpu: str, iterations: int = ITERATIONS) -
     with tempfile.NamedTemporaryFile("w", suffix=".s") as file:
         file.write("\n".join(lines) + "\n")
         file.flush()
-        said = subprocess.run([mca, "-mtriple=aarch64", f"-mcpu={cpu}", f"-iterations={iterations}", file.name],
-                              capture_output=True, text=True, check=True).stdout
+        said = subprocess.run(
+            [mca, "-mtriple=aarch64", f"-mcpu={cpu}", f"-iterations={iterations}", file.name],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
     match = re.search(r"Total Cycles:\s+(\d+)", said)
     if not match:
         raise SystemExit(said)
@@ -58,8 +67,12 @@ def cycles(mca: str, lines: list[str], cpu: str, iterations: int = ITERATIONS) -
 
 def disassembled(program: Path) -> dict[int, str]:
     """Every instruction of a program by its address, as an assembler takes it: branches go four bytes on."""
-    text = subprocess.run([COMPILER.replace("gcc", "objdump"), "-d", "--no-show-raw-insn", str(program)],
-                          capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(
+        [COMPILER.replace("gcc", "objdump"), "-d", "--no-show-raw-insn", str(program)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     found = {}
     for address, line in re.findall(r"^\s*([0-9a-f]+):\t(.*?)(?:\s*//.*)?$", text, re.MULTILINE):
         found[int(address, 16)] = re.sub(r"\b[0-9a-f]+ <[^>]*>", "#0" if line.startswith("adrp") else "#4", line)
@@ -76,8 +89,9 @@ def listening(mca: str, cpu: str) -> dict[str, int]:
 
 def main() -> int:
     """0."""
-    parser = argparse.ArgumentParser(prog="python -m tools.bench.mca", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.bench.mca", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("llvm_mca", nargs="?", default="llvm-mca-14", metavar="LLVM_MCA", help="(%(default)s)")
     mca = parser.parse_args().llvm_mca
     print(f"{'loop':26} instructions  cycles for 128 bits on {', '.join(CPUS)}")
@@ -86,11 +100,15 @@ def main() -> int:
         each = [cycles(mca, lines, cpu) / counted for cpu in CPUS]
         print(f"{shape:26} {(len(lines) + 1) / counted:12.2f}  {'  '.join(f'{number:.2f}' for number in each)}")
     model = listening(mca, CPUS[0])
-    print(f"\nmodel cycles on {CPUS[0]}: a frame {model['frame|step']:,}; a causal decision "
-          + ", ".join(f"{level} {decision(model, level, 'step'):,}" for level in LEVELS))
+    print(
+        f"\nmodel cycles on {CPUS[0]}: a frame {model['frame|step']:,}; a causal decision "
+        + ", ".join(f"{level} {decision(model, level, 'step'):,}" for level in LEVELS)
+    )
     for level in LEVELS:
-        print(f"listening, {level}: {second(model, level) / 1e6:.2f} million cycles a second of audio, "
-              f"{second(model, level) / PI3:.3%} of a Raspberry Pi 3 core")
+        print(
+            f"listening, {level}: {second(model, level) / 1e6:.2f} million cycles a second of audio, "
+            f"{second(model, level) / PI3:.3%} of a Raspberry Pi 3 core"
+        )
     return 0
 
 

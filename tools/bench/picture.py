@@ -5,6 +5,7 @@
 LATENCY.json as latency.py writes it; CLIPS and FILE as `kwsrt eval` takes them; ACCURACY of the float network at each
 level in the file's order, in percent (tools.train.evaluate prints it). Needs matplotlib.
 """
+
 import argparse
 import json
 import sys
@@ -23,11 +24,14 @@ def draw(result: dict[str, Any], ours: dict[str, float], floats: dict[str, float
     from matplotlib.figure import Figure
 
     us = {name: times["median"] for name, times in result["us"].items()}
-    lines = {f"kwsrt ({result['isa']}), {what}": [(us[f"kwsrt {way} {level}"], ours[level], level) for level in ours]
-             for way, what in (("stream", "a decision of a stream, with its features"), ("window", "a whole window"))}
+    lines = {
+        f"kwsrt ({result['isa']}), {what}": [(us[f"kwsrt {way} {level}"], ours[level], level) for level in ours]
+        for way, what in (("stream", "a decision of a stream, with its features"), ("window", "a whole window"))
+    }
     for engine in ENGINES:
-        lines[f"{engine}, float32"] = [(min(us[f"{engine} {form} {level}"] for form in FORMS), floats[level], level)
-                                       for level in floats]
+        lines[f"{engine}, float32"] = [
+            (min(us[f"{engine} {form} {level}"] for form in FORMS), floats[level], level) for level in floats
+        ]
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
     for name, points in lines.items():
@@ -35,8 +39,11 @@ def draw(result: dict[str, Any], ours: dict[str, float], floats: dict[str, float
         for x, y, level in points if name.startswith("kwsrt") else ():
             axes.annotate(level, (x, y), textcoords="offset points", xytext=(4, -12))
     axes.set_xscale("log")
-    axes.set(xlabel=f"microseconds an inference, one thread of an {result['machine']}", ylabel="accuracy, %",
-             title=f"{result['model']}: the same network, 1-bit and float32")
+    axes.set(
+        xlabel=f"microseconds an inference, one thread of an {result['machine']}",
+        ylabel="accuracy, %",
+        title=f"{result['model']}: the same network, 1-bit and float32",
+    )
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
     write(figure, path)
@@ -55,8 +62,10 @@ def main() -> int:
     result = json.loads(arguments.latency.read_text())
     model = kwsrt.load(result["model"])
     found = find_clips(arguments.clips, arguments.list, model.labels)
-    ours = {thin: 100 * summary([hear(model, clip, label, thin) for clip, label in found], model.labels)["accuracy"]
-            for thin in model.thin_levels}
+    ours = {
+        thin: 100 * summary([hear(model, clip, label, thin) for clip, label in found], model.labels)["accuracy"]
+        for thin in model.thin_levels
+    }
     draw(result, ours, dict(zip(model.thin_levels, arguments.float, strict=True)), arguments.out)
     return 0
 

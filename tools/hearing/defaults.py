@@ -178,8 +178,12 @@ def with_thresholds(material: Material, options: Mapping[str, Any], limits: Limi
     return setting
 
 
-def search(material: Material, limits: Limits,
-           first: Mapping[str, Sequence[Any]] = FIRST, second: Mapping[str, Sequence[Any]] = SECOND) -> list[Setting]:
+def search(
+    material: Material,
+    limits: Limits,
+    first: Mapping[str, Sequence[Any]] = FIRST,
+    second: Mapping[str, Sequence[Any]] = SECOND,
+) -> list[Setting]:
     """Settings, the best first: those that keep to the limits by the words they find, then the others by what they
     exceed."""
     tried: list[tuple[bool, float, int, dict[str, Any], NDArray[np.float64]]] = []
@@ -251,8 +255,10 @@ def _thresholds(setting: Setting) -> str:
 def _line(name: str, figures: Mapping[str, Any]) -> str:
     found = ", ".join(f"{key} {one['found']}" for key, one in figures["c"].items() if "found" in one)
     false = ", ".join(f"{key} {one['false per 100'].value:.1f}" for key, one in figures["c"].items())
-    return (f"{name}\n  found: {found}\n  false per 100: {false}\n"
-            f"  false alarms an hour in read speech: {figures['d']['false alarms an hour']}")
+    return (
+        f"{name}\n  found: {found}\n  false per 100: {false}\n"
+        f"  false alarms an hour in read speech: {figures['d']['false alarms an hour']}"
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -264,8 +270,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--thin", default="full", metavar="LEVEL", help="level, or auto (default: full)")
     parser.add_argument("--alarms", type=float, default=5.0, metavar="N", help="an hour of read speech (default: 5)")
     parser.add_argument("--false", type=float, default=1.0, metavar="N", help="per 100 single words (default: 1)")
-    parser.add_argument("--try", dest="tried", type=_values, nargs="+", action="extend", default=[],
-                        metavar="NAME=VALUE,...", help="more settings, or other values of smoothing, patience, ...")
+    parser.add_argument(
+        "--try",
+        dest="tried",
+        type=_values,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE,...",
+        help="more settings, or other values of smoothing, patience, ...",
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the streams (default: 1)")
     parser.add_argument("--short", action="store_true", help="a part of everything, for a first look")
     parser.add_argument("--all", action="store_true", help="both halves choose the thresholds that --out writes")
@@ -287,12 +301,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         best = results[0]
         same = one_threshold(choosing, {name: value for name, value in best.options.items() if name != "threshold"},
                              limits)  # fmt: skip
-        print(f"heard to choose: {choosing.hours:.2f} h of read speech, {choosing.hundreds:.1f} hundred words; "
-              f"to report: {reporting.hours:.2f} h, {reporting.hundreds:.1f} hundred words")
+        print(
+            f"heard to choose: {choosing.hours:.2f} h of read speech, {choosing.hundreds:.1f} hundred words; "
+            f"to report: {reporting.hours:.2f} h, {reporting.hundreds:.1f} hundred words"
+        )
         for setting in results[:FINALISTS]:
             rest = ", ".join(f"{name} {value}" for name, value in setting.options.items() if name != "threshold")
-            print(f"{rest}: {100 * setting.found:.1f} % found, {setting.alarms:.1f} alarms an hour, "
-                  f"{setting.false:.2f} false per 100")
+            print(
+                f"{rest}: {100 * setting.found:.1f} % found, {setting.alarms:.1f} alarms an hour, "
+                f"{setting.false:.2f} false per 100"
+            )
         print(f"thresholds: {_thresholds(best)}")
         figures = {"the model's own, on the half that reports": report(reporting, {}),
                    "found, on the half that chose": report(choosing, best.options),
@@ -309,8 +327,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 others = {name: value for name, value in best.options.items() if name != "threshold"}
                 everyone = both(choosing, reporting)
                 written = with_thresholds(everyone, others, limits, by_word(everyone, others))
-                print(f"thresholds by both halves: {_thresholds(written)}; {written.alarms:.1f} alarms an hour, "
-                      f"{written.false:.2f} false per 100, {100 * written.found:.1f} % found")
+                print(
+                    f"thresholds by both halves: {_thresholds(written)}; {written.alarms:.1f} alarms an hour, "
+                    f"{written.false:.2f} false per 100, {100 * written.found:.1f} % found"
+                )
             kept = {name: value for name, value in written.options.items() if hasattr(model, name)}
             arguments.out.write_bytes(file_format.write({**model.manifest, **kept}, model.tensors))
             left = {name: value for name, value in written.options.items() if name not in kept}

@@ -78,11 +78,14 @@ def words_and_clips(listener: Listener, data: Data) -> dict[str, Any]:
                              for word in sorted(heldout.WORDS)}  # fmt: skip
         result["taken for"] = dict(Counter(name for _, name in strangers if name != UNKNOWN).most_common())
         result["other words of the validation split"] = _right(
-            heard, lambda word: word not in keywords and not heldout.is_held_out_word(word) and UNKNOWN)
+            heard, lambda word: word not in keywords and not heldout.is_held_out_word(word) and UNKNOWN
+        )
         result["held-out words, synthetic voices"] = _right(
-            voices, lambda word: heldout.is_held_out_word(word) and UNKNOWN)
+            voices, lambda word: heldout.is_held_out_word(word) and UNKNOWN
+        )
         result["other words, synthetic voices"] = _right(
-            voices, lambda word: word not in keywords and not heldout.is_held_out_word(word) and UNKNOWN)
+            voices, lambda word: word not in keywords and not heldout.is_held_out_word(word) and UNKNOWN
+        )
     return result
 
 
@@ -132,6 +135,7 @@ def word_tracks(listener: Listener, data: Data, speakers: Any = None) -> dict[st
     """Streams of single commands under each of CONDITIONS, and one of other words in quiet ("other words").
 
     speakers : whether a speaker takes part; None: all do."""
+
     def kept(clips: list[Clip]) -> list[Clip]:
         return clips if speakers is None else [clip for clip in clips if speakers(clip.speaker)]
 

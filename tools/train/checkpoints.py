@@ -24,9 +24,7 @@ def save(value: object, path: Path) -> None:
     os.replace(unfinished, path)
 
 
-def checkpoint(
-    model: Network, labels: list[str], frontend: dict[str, Any], train: dict[str, Any]
-) -> dict[str, Any]:
+def checkpoint(model: Network, labels: list[str], frontend: dict[str, Any], train: dict[str, Any]) -> dict[str, Any]:
     """A checkpoint in the format that tools/convert.py reads (plain values and float32 tensors)."""
     return {
         "format": "kwsrt-checkpoint",

@@ -36,23 +36,9 @@ from .sounds import RATE, random_cut
 Array = NDArray[Any]
 COMMANDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"]
 DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-OTHERS = [
-    "backward",
-    "bed",
-    "bird",
-    "cat",
-    "dog",
-    "follow",
-    "forward",
-    "happy",
-    "house",
-    "learn",
-    "marvin",
-    "sheila",
-    "tree",
-    "visual",
-    "wow",
-]
+OTHERS = """
+    backward bed bird cat dog follow forward happy house learn marvin sheila tree visual wow
+""".split()
 UNKNOWN, SILENCE = "_unknown_", "_silence_"
 LABEL_SETS = {"12": [*COMMANDS, UNKNOWN, SILENCE], "20": COMMANDS + DIGITS, "35": COMMANDS + DIGITS + OTHERS}
 #: where a training sample comes from: a recorded clip, a synthetic voice, a keyword mostly outside the window,
@@ -190,9 +176,7 @@ def split_noise(recording: Recording, training: bool) -> Recording:
 _state: dict[str, Any] = {}
 
 
-def _start_worker(
-    config: DataConfig, noises: list[Recording], speech: list[Recording], words: list[Array]
-) -> None:
+def _start_worker(config: DataConfig, noises: list[Recording], speech: list[Recording], words: list[Array]) -> None:
     _state.update(augmenter=Augmenter(config, noises, speech, words), speech=speech)
 
 
@@ -292,9 +276,7 @@ def _neighbours(config: DataConfig, found: Found) -> list[Array]:
     return [read_audio(clips[i], RATE) for i in chosen]
 
 
-def look_through(
-    config: DataConfig, workers: int = 2, log: Callable[[str], None] = lambda text: None
-) -> Found:
+def look_through(config: DataConfig, workers: int = 2, log: Callable[[str], None] = lambda text: None) -> Found:
     """Read all recordings once: what can be used. AudioError, which names the folder, where training makes no sense."""
     wanted = set(config.labels)
     every_word = UNKNOWN in wanted

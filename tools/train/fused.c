@@ -15,7 +15,8 @@
 
 /* Mean and (biased) variance of each channel. The first row is subtracted from all so that a mean far from 0 costs no
  * digits of the variance; float sums over few rows, double sums over those. */
-void norm_statistics(const float *restrict z, long rows, long channels, float *restrict mean, float *restrict var) {
+void norm_statistics(const float *restrict z, long rows, long channels, float *restrict mean, float *restrict var)
+{
     double total[MOST_CHANNELS] = {0}, squares[MOST_CHANNELS] = {0};
     for (long first = 0; first < rows; first += ROWS_AT_ONCE) {
         float sum[MOST_CHANNELS], square[MOST_CHANNELS];
@@ -43,7 +44,8 @@ void norm_statistics(const float *restrict z, long rows, long channels, float *r
 /* y = prelu(z * factor + shift) + residual; residual may be NULL. */
 void norm_act(const float *restrict z, long rows, long channels, const float *restrict factor,
               const float *restrict shift, const float *restrict slope, const float *restrict residual,
-              float *restrict y) {
+              float *restrict y)
+{
     for (long r = 0; r < rows; r++) {
         long at = r * channels;
         for (long c = 0; c < channels; c++) {
@@ -57,9 +59,9 @@ void norm_act(const float *restrict z, long rows, long channels, const float *re
  * The first sweep sums over the rows, the second spreads the sums. factor = weight / deviation. */
 void norm_act_backward(const float *restrict grad, const float *restrict z, long rows, long channels,
                        const float *restrict mean, const float *restrict deviation, const float *restrict factor,
-                       const float *restrict shift, const float *restrict slope, int frozen,
-                       float *restrict grad_z, float *restrict grad_weight, float *restrict grad_bias,
-                       float *restrict grad_slope) {
+                       const float *restrict shift, const float *restrict slope, int frozen, float *restrict grad_z,
+                       float *restrict grad_weight, float *restrict grad_bias, float *restrict grad_slope)
+{
     double along[MOST_CHANNELS] = {0}, whole[MOST_CHANNELS] = {0}, below[MOST_CHANNELS] = {0};
     for (long first = 0; first < rows; first += ROWS_AT_ONCE) {
         float a[MOST_CHANNELS], w[MOST_CHANNELS], b[MOST_CHANNELS];
@@ -99,25 +101,29 @@ void norm_act_backward(const float *restrict grad, const float *restrict z, long
     }
 }
 
-static inline float level(float d, float scale, int planes) {
+static inline float level(float d, float scale, int planes)
+{
     float q = d >= 0 ? 1.0f : -1.0f;
     return planes == 1 ? q : 0.5f * (q + (d >= scale ? 1.0f : -1.0f) + (d >= -scale ? 1.0f : -1.0f));
 }
 
 /* value = scale * level of x - threshold. */
 void quantize(const float *restrict x, long rows, long channels, const float *restrict threshold, float scale,
-              int planes, float *restrict value) {
+              int planes, float *restrict value)
+{
     for (long r = 0; r < rows; r++) {
         long at = r * channels;
-        for (long c = 0; c < channels; c++) value[at + c] = scale * level(x[at + c] - threshold[c], scale, planes);
+        for (long c = 0; c < channels; c++)
+            value[at + c] = scale * level(x[at + c] - threshold[c], scale, planes);
     }
 }
 
 /* Gradient of quantize: through where |x - threshold| < window; the scale's (not yet divided by the root of the number
  * of elements) is that of LSQ. grad_threshold [channels], returns the scale's. */
 double quantize_backward(const float *restrict grad, const float *restrict x, long rows, long channels,
-                         const float *restrict threshold, float scale, int planes, float window,
-                         float *restrict grad_x, float *restrict grad_threshold) {
+                         const float *restrict threshold, float scale, int planes, float window, float *restrict grad_x,
+                         float *restrict grad_threshold)
+{
     double total = 0;
     float inverse = 1 / scale;
     memset(grad_threshold, 0, sizeof(float) * channels);
@@ -137,20 +143,24 @@ double quantize_backward(const float *restrict grad, const float *restrict x, lo
     return total;
 }
 
-static inline float clipped(float ratio) {
+static inline float clipped(float ratio)
+{
     float q = rintf(ratio);
     return q > 127 ? 127 : q < -127 ? -127 : q;
 }
 
 /* value = scale * x / scale rounded to int8. */
-void quantize_int8(const float *restrict x, long count, float scale, float *restrict value) {
+void quantize_int8(const float *restrict x, long count, float scale, float *restrict value)
+{
     float inverse = 1 / scale;
-    for (long i = 0; i < count; i++) value[i] = clipped(x[i] * inverse) * scale;
+    for (long i = 0; i < count; i++)
+        value[i] = clipped(x[i] * inverse) * scale;
 }
 
 /* Gradient of quantize_int8; returns the scale's, not yet divided as LSQ does. */
 double quantize_int8_backward(const float *restrict grad, const float *restrict x, long count, float scale,
-                              float *restrict grad_x) {
+                              float *restrict grad_x)
+{
     double total = 0;
     float inverse = 1 / scale;
     for (long first = 0; first < count; first += 1024) {
@@ -168,29 +178,34 @@ double quantize_int8_backward(const float *restrict grad, const float *restrict 
 
 /* y[n, t, c] = sum over taps k of weight[k, c] * q[n, t + k - taps / 2, c], zeros outside. weight [taps, channels]. */
 void remember(const float *restrict q, long clips, long steps, long channels, const float *restrict weight, long taps,
-              float *restrict y) {
+              float *restrict y)
+{
     memset(y, 0, sizeof(float) * clips * steps * channels);
     for (long n = 0; n < clips; n++)
         for (long t = 0; t < steps; t++)
             for (long k = 0; k < taps; k++) {
                 long from = t + k - taps / 2;
-                if (from < 0 || from >= steps) continue;
+                if (from < 0 || from >= steps)
+                    continue;
                 const float *in = q + (n * steps + from) * channels, *w = weight + k * channels;
                 float *out = y + (n * steps + t) * channels;
-                for (long c = 0; c < channels; c++) out[c] += w[c] * in[c];
+                for (long c = 0; c < channels; c++)
+                    out[c] += w[c] * in[c];
             }
 }
 
 /* Gradients of remember; grad_weight [taps, channels]. */
 void remember_backward(const float *restrict grad, const float *restrict q, long clips, long steps, long channels,
-                       const float *restrict weight, long taps, float *restrict grad_q, float *restrict grad_weight) {
+                       const float *restrict weight, long taps, float *restrict grad_q, float *restrict grad_weight)
+{
     memset(grad_q, 0, sizeof(float) * clips * steps * channels);
     memset(grad_weight, 0, sizeof(float) * taps * channels);
     for (long n = 0; n < clips; n++)
         for (long t = 0; t < steps; t++)
             for (long k = 0; k < taps; k++) {
                 long from = t + k - taps / 2;
-                if (from < 0 || from >= steps) continue;
+                if (from < 0 || from >= steps)
+                    continue;
                 const float *in = q + (n * steps + from) * channels, *w = weight + k * channels;
                 const float *g = grad + (n * steps + t) * channels;
                 float *out = grad_q + (n * steps + from) * channels, *gw = grad_weight + k * channels;
@@ -204,15 +219,19 @@ void remember_backward(const float *restrict grad, const float *restrict q, long
 /* out[o, i] = alpha[o] * sign(weight[o, i] - mean[o]), alpha the mean magnitude of the deviations; mean 0 if not
  * centred. */
 void binarize_weight(const float *restrict weight, long outputs, long inputs, int centred, float *restrict mean,
-                     float *restrict alpha, float *restrict out) {
+                     float *restrict alpha, float *restrict out)
+{
     for (long o = 0; o < outputs; o++) {
         const float *w = weight + o * inputs;
         float sum = 0, size = 0;
-        for (long i = 0; i < inputs; i++) sum += w[i];
+        for (long i = 0; i < inputs; i++)
+            sum += w[i];
         float m = centred ? sum / inputs : 0;
-        for (long i = 0; i < inputs; i++) size += fabsf(w[i] - m);
+        for (long i = 0; i < inputs; i++)
+            size += fabsf(w[i] - m);
         float a = size / inputs;
-        for (long i = 0; i < inputs; i++) out[o * inputs + i] = w[i] - m >= 0 ? a : -a;
+        for (long i = 0; i < inputs; i++)
+            out[o * inputs + i] = w[i] - m >= 0 ? a : -a;
         mean[o] = m;
         alpha[o] = a;
     }
@@ -221,7 +240,8 @@ void binarize_weight(const float *restrict weight, long outputs, long inputs, in
 /* Gradient of binarize_weight: straight through where the deviation is within `window` times alpha, then centred too. */
 void binarize_weight_backward(const float *restrict grad, const float *restrict weight, long outputs, long inputs,
                               int centred, const float *restrict mean, const float *restrict alpha, float window,
-                              float *restrict grad_weight) {
+                              float *restrict grad_weight)
+{
     for (long o = 0; o < outputs; o++) {
         const float *w = weight + o * inputs, *g = grad + o * inputs;
         float *out = grad_weight + o * inputs, limit = window * alpha[o], m = mean[o], sum = 0;
@@ -229,6 +249,7 @@ void binarize_weight_backward(const float *restrict grad, const float *restrict 
             out[i] = fabsf(w[i] - m) <= limit ? g[i] : 0.0f;
             sum += out[i];
         }
-        for (long i = 0; centred && i < inputs; i++) out[i] -= sum / inputs;
+        for (long i = 0; centred && i < inputs; i++)
+            out[i] -= sum / inputs;
     }
 }

@@ -18,17 +18,15 @@ BACKGROUNDS = frozenset({"exercise_bike", "running_tap"})
 ESC10 = frozenset({"clock_tick", "helicopter", "rooster"})
 
 #: classes of ESC-50 by number; the last part of a source's name is the number, as 3 in 2-103426-A-3.wav
-ESC50 = (
-    "dog", "rooster", "pig", "cow", "frog", "cat", "hen", "insects", "sheep", "crow",
-    "rain", "sea_waves", "crackling_fire", "crickets", "chirping_birds", "water_drops", "wind", "pouring_water",
-    "toilet_flush", "thunderstorm",
-    "crying_baby", "sneezing", "clapping", "breathing", "coughing", "footsteps", "laughing", "brushing_teeth",
-    "snoring", "drinking_sipping",
-    "door_wood_knock", "mouse_click", "keyboard_typing", "door_wood_creaks", "can_opening", "washing_machine",
-    "vacuum_cleaner", "clock_alarm", "clock_tick", "glass_breaking",
-    "helicopter", "chainsaw", "siren", "car_horn", "engine", "train", "church_bells", "airplane", "fireworks",
-    "hand_saw",
-)  # fmt: skip
+ESC50 = tuple(
+    """
+        dog rooster pig cow frog cat hen insects sheep crow rain sea_waves crackling_fire crickets chirping_birds
+        water_drops wind pouring_water toilet_flush thunderstorm crying_baby sneezing clapping breathing coughing
+        footsteps laughing brushing_teeth snoring drinking_sipping door_wood_knock mouse_click keyboard_typing
+        door_wood_creaks can_opening washing_machine vacuum_cleaner clock_alarm clock_tick glass_breaking helicopter
+        chainsaw siren car_horn engine train church_bells airplane fireworks hand_saw
+    """.split()
+)
 
 #: every fourth of the forty classes of noise/esc50_free in the order of their names
 ESC50_FREE = frozenset({"can_opening", "church_bells", "cow", "door_wood_knock", "footsteps", "hen", "mouse_click",

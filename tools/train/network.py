@@ -226,9 +226,7 @@ class Network(nn.Module):
 
     ValueError for sizes that the runtime does not know."""
 
-    def __init__(
-        self, config: dict[str, Any], classes: int, method: str = "learned", binary_weights: bool = True
-    ):
+    def __init__(self, config: dict[str, Any], classes: int, method: str = "learned", binary_weights: bool = True):
         super().__init__()
         if config["family"] != "dfsmn" or config["planes"] not in (0, 1, 2) or config["taps"] % 2 != 1:
             raise ValueError(f"network {config!r}")

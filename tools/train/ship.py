@@ -18,8 +18,10 @@ from .folders import scan
 
 SILENCE_CLIPS = 200
 # What is true of every card that is written here; a config's [about] may say more.
-MEASURED_ON = {"clips": "the validation split of its data, by which training measured itself",
-               "negatives": "training left out"}
+MEASURED_ON = {
+    "clips": "the validation split of its data, by which training measured itself",
+    "negatives": "training left out",
+}
 
 
 def evaluation_list(settings: data.DataConfig, out: Path, left_out: Collection[str] = ()) -> Path:

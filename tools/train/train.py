@@ -374,8 +374,10 @@ def mean_of(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     Wortsman et al., 2022)."""
     if any(state.keys() != states[0].keys() for state in states):
         raise OptionError("networks of different shapes have no mean")
-    return {name: torch.stack([state[name] for state in states]).mean(0) if values.is_floating_point() else values
-            for name, values in states[0].items()}
+    return {
+        name: torch.stack([state[name] for state in states]).mean(0) if values.is_floating_point() else values
+        for name, values in states[0].items()
+    }
 
 
 def levels_added(state: dict[str, Tensor], has: list[str], wanted: list[str]) -> dict[str, Tensor]:
@@ -408,7 +410,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--voices", nargs="*", default=[], help="more folders in that layout: synthetic voices")
     parser.add_argument("--speech", nargs="*", default=[], help="long recordings without keywords, or folders of them")
     parser.add_argument("--noise", nargs="*", default=[], help="long noise recordings, or folders of them")
-    parser.add_argument("--init", metavar="FILE", help="packed model or kept weights (.npz): the stage \"start\"")
+    parser.add_argument("--init", metavar="FILE", help='packed model or kept weights (.npz): the stage "start"')
     parser.add_argument("--labels", help='"12", "20", "35" or words with commas (default: the config\'s)')
     parser.add_argument("--seed", type=int, help="of the training runs (default: the config's)")
     parser.add_argument("--ship", metavar="MODEL.kws", help="pack the last stage there, and write its card beside it")

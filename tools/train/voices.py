@@ -46,38 +46,39 @@ SURE = 0.3  # score of its word that a clip needs where a model judges
 KEYWORDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"]
 
 # No word here sounds like a keyword (so no "know", "write" or "rite"), but many come close on purpose.
-OTHER_WORDS = [
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "hundred", "bird", "dog", "cat", "bed", "house", "happy", "marvin", "sheila", "wow", "tree", "forward",
-    "backward", "visual", "follow", "learn", "goat", "gold", "goal", "ghost", "coat", "boat", "got", "glow", "grow",
-    "toe", "going", "note", "nose", "none", "snow", "low", "show", "not", "now", "north", "nor", "new", "upper",
-    "cup", "pup", "app", "sup", "uncle", "under", "us", "cut", "but", "dawn", "town", "gown", "brown", "dune",
-    "done", "don't", "drown", "doubt", "lift", "laughed", "loft", "let", "leaf", "theft", "length", "less", "light",
-    "rate", "ripe", "rice", "night", "bright", "ride", "wrong", "root", "an", "in", "of", "own", "John", "con",
-    "honest", "often", "cough", "office", "awful", "half", "soft", "awe", "stopwatch", "step", "stock", "stoop",
-    "top", "shop", "spot", "start", "staff", "yesterday", "yet", "yell", "guess", "chess", "mess", "dress",
-    "yellow", "east", "the", "and", "that", "what", "where", "when", "who", "how", "this", "there", "here", "hello",
-    "please", "thanks", "water", "window", "table", "chair", "music", "kitchen", "morning", "evening", "weather",
-    "today", "tomorrow", "open", "close", "turn", "play", "call", "read", "find", "make", "take", "give", "help",
-    "wait", "think", "question", "answer", "computer", "telephone", "city", "river", "mountain", "garden", "summer",
-    "winter", "family", "friend", "doctor", "school", "paper", "letter", "number", "minute", "second", "money",
-    "market", "coffee", "sugar", "butter", "orange", "apple", "red", "blue", "green", "black", "white",
-]
+OTHER_WORDS = """
+    zero one two three four five six seven eight nine ten eleven twelve hundred bird dog cat bed house happy
+    marvin sheila wow tree forward backward visual follow learn goat gold goal ghost coat boat got glow grow toe
+    going note nose none snow low show not now north nor new upper cup pup app sup uncle under us cut but dawn
+    town gown brown dune done don't drown doubt lift laughed loft let leaf theft length less light rate ripe
+    rice night bright ride wrong root an in of own John con honest often cough office awful half soft awe
+    stopwatch step stock stoop top shop spot start staff yesterday yet yell guess chess mess dress yellow east
+    the and that what where when who how this there here hello please thanks water window table chair music
+    kitchen morning evening weather today tomorrow open close turn play call read find make take give help wait
+    think question answer computer telephone city river mountain garden summer winter family friend doctor
+    school paper letter number minute second money market coffee sugar butter orange apple red blue green black
+    white
+""".split()
 
 ACCENTS = [
-    "en-gb", "en-us", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029", "en-us-nyc",
+    "en-gb",
+    "en-us",
+    "en-gb-scotland",
+    "en-gb-x-rp",
+    "en-gb-x-gbclan",
+    "en-gb-x-gbcwmd",
+    "en-029",
+    "en-us-nyc",
 ]
 
 # Espeak-ng's whispering, croaking and robot variants are left out (nobody speaks like that to a device), and those
 # that sound exactly like another one.
-VARIANTS = [
-    "plain", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "klatt", "klatt2",
-    "klatt3", "klatt4", "Alex", "Alicia", "Andrea", "Andy", "Annie", "Denis", "Diogo", "Gene", "Henrique", "Hugo",
-    "Lee", "Marco", "Mario", "Michael", "Mike", "Nguyen", "anika", "antonio", "aunty", "belinda", "benjamin",
-    "boris", "david", "ed", "edward", "grandma", "grandpa", "gustave", "john", "linda", "marcelo", "max", "michel",
-    "miguel", "norbert", "pablo", "paul", "pedro", "quincy", "rob", "robert", "sandro", "steph", "travis", "victor",
-    "zac",
-]
+VARIANTS = """
+    plain m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt3 klatt4 Alex Alicia Andrea Andy Annie Denis
+    Diogo Gene Henrique Hugo Lee Marco Mario Michael Mike Nguyen anika antonio aunty belinda benjamin boris
+    david ed edward grandma grandpa gustave john linda marcelo max michel miguel norbert pablo paul pedro quincy
+    rob robert sandro steph travis victor zac
+""".split()
 
 
 @dataclass(frozen=True)
